@@ -1,0 +1,289 @@
+"""The writer: the only process that changes anything, so that every mutation has one place in one order.
+
+*Owns* the writable connections to log and state, the anchor, the change feed.
+*Handles* Commit (grouped: what lies ready is committed together), RequestOutcome, WriterStatus, Rebuild.
+*Emits* Advanced and StateSwitched on its feed.
+*After a crash* it rolls the state forward from the log; clients send again what was not answered and get the
+first receipt if it had been carried out.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from keepdb.commit.group import Answer, Asked, GroupCommit
+from keepdb.commit.inflight import InFlight
+from keepdb.commit.sealing_plan import BODY, SealItem
+from keepdb.commit.store import Places, Store
+from keepdb.crypto import kdf
+from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
+from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
+from keepdb.fabric.reply import refusal
+from keepdb.storage.changes import RingLimits
+from keepdb.storage.entries import LogEvent
+from messages.base import Done, Message
+from messages.commits import Commit, Rebuild, Receipt, RequestOutcome, WriterFigures, WriterStatus
+from messages.feed import Advanced, StateSwitched
+from messages.sealing import KeysReserved, Open, Opened, Seal, Sealed
+
+logger = logging.getLogger("keepdb.writer")
+
+KIB, MIB = 1024, 1024 * 1024
+#: One Seal or Open ask may take this long; a restarted encryption actor is back within half a second.
+ENCRYPTION_S = 2.0
+#: At start the encryption actor may still be reading its keyring.
+ENCRYPTION_START_S = 8.0
+#: A stalled sync is reported as busy and not killed for so long.
+SYNC_S = 30.0
+#: The last hint is repeated, because a hint may be lost.
+HINT_S = 1.0
+#: Readers let go of an old state within their transaction limit of 2 s.
+OLD_STATE_S = 10.0
+#: How soon after a failure the files are opened anew.
+REOPEN_S = 0.25
+
+
+class Writer(ProcessActor):
+    """Groups commits; see keepdb/commit for what happens to a batch."""
+
+    answers = (Sealed, Opened, KeysReserved)
+
+    def on_ready(self) -> None:
+        config, secrets = self.seat.config.writer, self.seat.secrets
+        self._pending: list[Asked] = []
+        self._trouble = ""
+        self._rebuild_total = 0
+        self._starting = True
+        places = Places(
+            Path(self.seat.data), secrets[kdf.FILE_LOG], secrets[kdf.FILE_STATE], secrets[kdf.ANCHOR],
+            self.seat.db_id, os.urandom(16),
+            RingLimits(max_seqs=config.changes_seqs_max, max_bytes=config.changes_mib_max * MIB),
+        )
+        with self.busy("recovery", SYNC_S):
+            self.store = Store(
+                places, self.seat.schema, self.seat.schema_ddl, self._open_bodies, self.clock, self._pulse
+            )
+        in_flight = InFlight(Path(self.seat.run) / "writer.inflight")
+        self.group = GroupCommit(
+            self.store, in_flight, self._seal, self.clock, os.urandom, config.request_events_max
+        )
+        self._starting = False
+        self._batch_max = config.batch_requests_max
+        self.inbox.every(HINT_S, self._repeat_hint)
+        self.inbox.every(config.anchor_s, self._write_anchor)
+        self._announce_state()
+
+    # -- committing --------------------------------------------------------------------------------------
+
+    @handles(Commit)
+    def commit(self, message: Commit) -> Deferred:
+        self._pending.append(Asked(message, answering(self.defer())))
+        # Suspects of a crash are tried one at a time, so that a second crash names the culprit.
+        limit = 1 if self.group.in_flight.suspects else self._batch_max
+        if len(self._pending) >= limit:
+            self._flush()
+        return DEFERRED
+
+    def on_drained(self) -> None:
+        self._flush()
+        self._tend()
+
+    def _flush(self) -> None:
+        """Commit what is pending. Never raises: whatever goes wrong is answered."""
+        if not self._pending:
+            return
+        batch, self._pending = self._pending, []
+        refusal_reason = self._not_now()
+        if refusal_reason is not None:
+            for asked in batch:
+                asked.answer(refusal_reason)
+            return
+        try:
+            with self.busy("sync", SYNC_S):
+                committed = self.group.run(batch)
+        except StorageError as error:
+            self._stumble(error)
+            return
+        if committed is not None:
+            self.publish(
+                Advanced(generation=self.store.state.generation, seq=committed.seq, versions=committed.versions)
+            )
+
+    def _not_now(self) -> Unavailable | None:
+        """Why nothing can be committed at the moment, if so."""
+        if self._trouble and not self._mend():
+            return Unavailable(
+                "storage_failed",
+                f"The database files cannot be written: {self._trouble}.",
+                fix="Free disk space or check the disk; commits work again by themselves. Reads go on.",
+            )
+        if self._wal_bytes() > self.seat.config.writer.wal_mib_max * MIB and not self._checkpoint("TRUNCATE"):
+            return Unavailable(
+                "busy", "The write-ahead log is full because a reader holds it.", fix="Try again in a second."
+            )
+        return None
+
+    # -- other requests ----------------------------------------------------------------------------------
+
+    @handles(RequestOutcome)
+    def request_outcome(self, message: RequestOutcome) -> Receipt:
+        found = self.store.log.find_request(message.client, message.number)
+        if found is None:
+            raise InvalidRequest(
+                "request_unknown",
+                f"Request {message.number} of this client was not carried out.",
+                fix="Send it again if it is still wanted.",
+            )
+        return Receipt(
+            seq_first=found.seq_first, seq_last=found.seq_last, ids=found.ids, at=found.at, duplicate=True
+        )
+
+    @handles(WriterStatus)
+    def writer_status(self, message: WriterStatus) -> WriterFigures:
+        store = self.store
+        building = store.rebuilding
+        return WriterFigures(
+            seq=store.log.head.seq,
+            state_seq=store.state.position.seq,
+            generation=store.log.generation,
+            state_generation=store.state.generation,
+            schema_hash=store.schema.hash,
+            log_bytes=store.log.file_bytes,
+            wal_bytes=self._wal_bytes(),
+            state_bytes=store.state.file_bytes,
+            mode="degraded" if self._trouble else "serving",
+            reason=self._trouble,
+            quarantined=len(store.quarantined_rows),
+            rebuild_done=building.position.seq if building is not None else 0,
+            rebuild_total=max(store.log.head.seq, 1) if building is not None else 0,
+        )
+
+    @handles(Rebuild)
+    def rebuild(self, message: Rebuild) -> Done:
+        if self.store.rebuilding is None:
+            self.store.begin_rebuild()
+            self.inbox.after(0.0, self._rebuild_slice)
+        return Done()
+
+    def _rebuild_slice(self) -> None:
+        """One slice of about 50 ms, then whatever else is waiting."""
+        try:
+            with self.busy("rebuild", SYNC_S):
+                if not self.store.rebuild_slice():
+                    self.inbox.after(0.0, self._rebuild_slice)
+                    return
+        except StorageError as error:
+            self._stumble(error)
+            return
+        self._announce_state()
+        self.inbox.after(OLD_STATE_S, self.store.drop_old_states)
+
+    # -- tending -----------------------------------------------------------------------------------------
+
+    def _tend(self) -> None:
+        """Between bursts: keep WAL and anchor within their limits."""
+        config = self.seat.config.writer
+        if self._wal_bytes() > config.checkpoint_kib * KIB:
+            self._checkpoint("PASSIVE")
+        if self.store.anchor_age() >= config.anchor_events:
+            self._write_anchor()
+
+    def _checkpoint(self, mode: str) -> bool:
+        """Move the WALs into their files. False if a reader keeps them from shrinking."""
+        try:
+            with self.busy("checkpoint", SYNC_S):
+                self.store.log.checkpoint("TRUNCATE" if mode == "TRUNCATE" else "PASSIVE")
+                self.store.state.checkpoint("TRUNCATE" if mode == "TRUNCATE" else "PASSIVE")
+        except StorageError as error:
+            logger.warning("a checkpoint failed: %s", error.code)
+        return self._wal_bytes() <= self.seat.config.writer.wal_mib_max * MIB
+
+    def _write_anchor(self) -> None:
+        if self._trouble:
+            return
+        try:
+            with self.busy("anchor", SYNC_S):
+                self.store.write_anchor()
+        except StorageError as error:
+            self._stumble(error)
+
+    def _wal_bytes(self) -> int:
+        return self.store.log.wal_bytes + self.store.state.wal_bytes
+
+    def _stumble(self, error: StorageError) -> None:
+        """A file refused: acknowledge nothing until everything was closed cleanly and opened again (W6)."""
+        logger.error("the files must be opened anew: %s", error.code)
+        self._trouble = self.degraded = error.message
+        self._mended_at = self.clock.monotonic()
+        self._mend()
+
+    def _mend(self) -> bool:
+        """Open the files anew, at most every REOPEN_S. True when commits are possible again."""
+        if self.clock.monotonic() < self._mended_at:
+            return False
+        self._mended_at = self.clock.monotonic() + REOPEN_S
+        try:
+            with self.busy("recovery", SYNC_S):
+                self.store.reopen()
+        except KeepError as error:
+            logger.error("opening the files again failed: %s", error.code)
+            self._trouble = self.degraded = error.message
+            return False
+        self.group.after_reopen()
+        self._trouble = self.degraded = ""
+        self._announce_state()
+        return True
+
+    # -- the feed ----------------------------------------------------------------------------------------
+
+    def _repeat_hint(self) -> None:
+        state = self.store.state
+        if not self._trouble:
+            self.publish(Advanced(generation=state.generation, seq=state.position.seq))
+
+    def _announce_state(self) -> None:
+        state = self.store.state
+        self.publish(StateSwitched(generation=state.generation, path=state.path.name, seq=state.position.seq))
+
+    # -- the encryption actor ------------------------------------------------------------------------------
+
+    def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
+        return self.ref("encryption").ask(Seal(items=items), Sealed, timeout=ENCRYPTION_S).records
+
+    def _open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:
+        """None where the key was destroyed. A damaged body means a damaged log, which the chain has ruled out."""
+        items = tuple((event.collection, BODY, event.entity, event.body or b"") for event in events)
+        timeout = ENCRYPTION_START_S if self._starting else ENCRYPTION_S
+        opened = self.ref("encryption").ask(Open(items=items), Opened, timeout=timeout)
+        if opened.damaged:
+            raise StorageError(
+                "body_unreadable",
+                f"The body of event {events[opened.damaged[0]].seq} does not open under its key.",
+                fix="The keyring does not fit the log: restore both from one backup.",
+            )
+        return list(opened.values)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def on_stop(self) -> None:
+        self._flush()
+        if not self._trouble:
+            with self.busy("stop", SYNC_S):
+                self.store.write_anchor()
+        self.store.close()
+
+    def figures(self) -> dict[str, float]:
+        return {"seq": self.store.log.head.seq, "wal_bytes": self._wal_bytes(), "suspects": len(self._suspects())}
+
+    def _suspects(self) -> dict[tuple[bytes, int], int]:
+        return self.group.in_flight.suspects
+
+
+def answering(reply: Reply) -> Callable[[Answer], None]:
+    """How GroupCommit answers: with a message, or with an error that becomes a refusal."""
+
+    def answer(value: Answer) -> None:
+        reply.set(value if isinstance(value, Message) else refusal(value))
+
+    return answer

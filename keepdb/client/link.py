@@ -1,0 +1,180 @@
+"""The client's end of the wire: one DEALER per service, requests with deadlines, pushes by subscription.
+
+Every request is safe to send twice (commits are numbered, reads have no effect, subscriptions are named), so
+whatever stays unanswered is sent again with growing pauses until its deadline: a restarted actor loses nothing.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Any, TypeVar
+
+import msgspec
+import zmq
+
+from keepdb.clock import Clock
+from keepdb.errors import KeepError, Unavailable
+from keepdb.fabric.keys import KeyPair
+from keepdb.fabric.sockets import build_socket
+from messages import backups, commits, control, queries
+from messages.base import Done, Message, Refused, Request, decoder, encode
+
+Answer = TypeVar("Answer", bound=Message)
+
+#: First pause before an unanswered request is sent again; each further pause is half as long again.
+RESEND_S, RESEND_FACTOR, RESEND_S_MAX = 0.1, 1.5, 1.0
+#: Refusals that only mean "not at this moment"; the request is repeated as it is.
+PASSING = frozenset({"out_of_order", "outcome_unknown", "peer_silent", "peer_unknown"})
+
+_decode = decoder(
+    Refused, Done, commits.Receipt, commits.WriterFigures, queries.Rows, queries.Subscribed, queries.Moved,
+    queries.Pong, queries.Snapshot, queries.Diff, queries.Changes, queries.Rehydrate, queries.LiveFailed,
+    queries.Description, queries.QueryFigures, control.Status, control.Health, backups.JobStarted, backups.Job,
+    backups.Backups,
+).decode  # fmt: skip
+
+
+class Refusal(KeepError):
+    """The server refused; code, message, fix and retryable are the server's."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a service is. key: its CURVE public key in Z85."""
+
+    name: str
+    address: str
+    key: str
+
+
+class Pending:
+    """A request on its way. make: builds the message anew for every sending."""
+
+    def __init__(self, service: str, make: Callable[[], Message], deadline: float, resend: bool) -> None:
+        self.service = service
+        self.make = make
+        self.deadline = deadline
+        self.resend = resend
+        self.next_send = 0.0
+        self.pause = RESEND_S
+        self.answer: Message | None = None
+
+
+class Link:
+    """All connections of one client. own: its key pair; endpoints by service name."""
+
+    def __init__(self, endpoints: dict[str, Endpoint], own: KeyPair, clock: Clock) -> None:
+        self.endpoints = endpoints
+        self.pushes: dict[str, deque[Message]] = {}
+        self.clock = clock
+        self._own = own
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._poller = zmq.Poller()
+        self._pending: dict[bytes, Pending] = {}
+        self._ids = count(1)
+
+    def start(self, service: str, make: Callable[[], Message], timeout: float, *, resend: bool = True) -> Pending:
+        """Send a request now; wait for it with `finish`. timeout in seconds."""
+        pending = Pending(service, make, self.clock.monotonic() + timeout, resend)
+        request_id = next(self._ids).to_bytes(8, "big")
+        self._pending[request_id] = pending
+        self._send(request_id, pending, self.clock.monotonic())
+        return pending
+
+    def finish(self, pending: Pending, answer: type[Answer]) -> Answer:
+        """Wait for the answer. Raises Refusal, or Unavailable (`timeout`) when its deadline has passed."""
+        while pending.answer is None:
+            remaining = pending.deadline - self.clock.monotonic()
+            if remaining <= 0:
+                self._drop(pending)
+                raise Unavailable(
+                    "timeout",
+                    f"The {pending.service} service did not answer in time.",
+                    fix="Check `keepdb status`. A commit may have been carried out: send it again to find out.",
+                )
+            self.pump(remaining)
+        found = pending.answer
+        if isinstance(found, Refused):
+            raise Refusal(found.code, found.message, fix=found.fix, retryable=found.retryable)
+        if not isinstance(found, answer):
+            raise Unavailable(
+                "protocol_error",
+                f"The {pending.service} service answered with {type(found).__name__}.",
+                fix="Client and server are of different versions; update both.",
+                retryable=False,
+            )
+        return found
+
+    def ask(self, service: str, message: Request, answer: type[Answer], timeout: float, *, resend: bool = True) -> Answer:
+        """Send and wait."""
+        message = msgspec.structs.replace(message, budget_ms=max(1, int(timeout * 1000)))
+        return self.finish(self.start(service, lambda: message, timeout, resend=resend), answer)
+
+    def tell(self, service: str, message: Message) -> None:
+        """Send without an answer."""
+        self._deliver(service, [b"", encode(message)])
+
+    def pump(self, limit: float) -> None:
+        """Take in what has arrived, send again what is due; waits at most `limit` seconds for something."""
+        now = self.clock.monotonic()
+        due = min((p.next_send for p in self._pending.values() if p.resend), default=now + limit)
+        wait_ms = int(max(0.0, min(limit, due - now)) * 1000 + 0.999)
+        for socket, _ in self._poller.poll(wait_ms):
+            self._receive(socket)
+        now = self.clock.monotonic()
+        for request_id, pending in list(self._pending.items()):
+            if pending.resend and now >= pending.next_send:
+                self._send(request_id, pending, now)
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+    def _receive(self, socket: Any) -> None:
+        while True:
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            message = _decode(frames[-1])
+            if not frames[0]:
+                queue = self.pushes.get(message.sub)
+                if queue is not None:
+                    queue.append(message)
+                continue
+            pending = self._pending.get(frames[0])
+            if pending is None:
+                continue
+            if isinstance(message, Refused) and message.code in PASSING and pending.resend:
+                pending.next_send = self.clock.monotonic() + 0.01
+                continue
+            pending.answer = message
+            del self._pending[frames[0]]
+
+    def _send(self, request_id: bytes, pending: Pending, now: float) -> None:
+        pending.next_send = now + pending.pause
+        pending.pause = min(pending.pause * RESEND_FACTOR, RESEND_S_MAX)
+        self._deliver(pending.service, [request_id, encode(pending.make())])
+
+    def _deliver(self, service: str, frames: list[bytes]) -> None:
+        socket = self._sockets.get(service) or self._connect(service)
+        try:
+            socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return  # its queue is full; a request is sent again, a tell is repeated by its sender
+
+    def _connect(self, service: str) -> zmq.Socket[bytes]:
+        endpoint = self.endpoints.get(service)
+        if endpoint is None:
+            raise Unavailable(
+                "service_unknown", f"This database offers no service {service!r}.", fix="See `keepdb status`."
+            )
+        socket = build_socket(self._context, "dealer", self._own, endpoint.key.encode())
+        socket.connect(endpoint.address)
+        self._poller.register(socket, zmq.POLLIN)
+        self._sockets[service] = socket
+        return socket
+
+    def _drop(self, pending: Pending) -> None:
+        for request_id, known in list(self._pending.items()):
+            if known is pending:
+                del self._pending[request_id]

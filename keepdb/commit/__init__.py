@@ -1,0 +1,1 @@
+"""The write path (design section 4): from a commit request to a receipt. Called by the writer actor only."""

@@ -1,0 +1,66 @@
+"""Which requests are being carried out, in memory that survives the writer: W8.
+
+After one crash the requests in flight are suspects and batches hold one request, so that a second crash names
+the culprit, which is then refused instead of taking the database down again.
+"""
+
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+RequestId = tuple[bytes, int]
+
+#: 64 requests of 16 + 8 bytes and as many suspects, with room to spare.
+_SIZE = 16 * 1024
+#: A request that was in flight in so many crashes is refused.
+CRASHES_MAX = 2
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[list[RequestId], list[tuple[RequestId, int]]]).decode
+
+
+class InFlight:
+    """suspects: request -> number of crashes it was in flight in. Backed by a file in the run directory."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.ftruncate(descriptor, _SIZE)
+        self._map = mmap.mmap(descriptor, _SIZE)
+        os.close(descriptor)
+        in_flight, suspects = self._load()
+        self.suspects: dict[RequestId, int] = dict(suspects)
+        for request in in_flight:
+            self.suspects[request] = self.suspects.get(request, 0) + 1
+        self._store([])
+
+    def is_poisoned(self, request: RequestId) -> bool:
+        return self.suspects.get(request, 0) >= CRASHES_MAX
+
+    def begin(self, requests: Iterable[RequestId]) -> None:
+        """These are being carried out from now on."""
+        self._store(list(requests))
+
+    def end(self, requests: Iterable[RequestId]) -> None:
+        """These were answered, whatever the answer."""
+        for request in requests:
+            self.suspects.pop(request, None)
+        self._store([])
+
+    def _load(self) -> tuple[list[RequestId], list[tuple[RequestId, int]]]:
+        size = int.from_bytes(self._map[:4], "little")
+        if not 0 < size <= _SIZE - 4:
+            return [], []
+        try:
+            return _decode(self._map[4 : 4 + size])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return [], []
+
+    def _store(self, in_flight: list[RequestId]) -> None:
+        body = _encode((in_flight, list(self.suspects.items())[:64]))
+        # Length 0 while the body is half written: a crash in between finds nothing rather than nonsense.
+        self._map[:4] = bytes(4)
+        self._map[4 : 4 + len(body)] = body
+        self._map[:4] = len(body).to_bytes(4, "little")

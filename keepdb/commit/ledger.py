@@ -1,0 +1,92 @@
+"""Which request of which client comes next, and which have been carried out: W4.
+
+Requests are told apart one by one, never by a high-water mark. A retry finds the first receipt in the log; the
+numbers in memory only keep a client's requests in order.
+"""
+
+from collections import OrderedDict
+from hashlib import sha256
+
+import msgspec
+
+from keepdb.errors import InvalidRequest
+from keepdb.storage.entries import Recorded
+from keepdb.storage.log import EventLog
+from messages.commits import Commit, Receipt
+
+#: Clients whose last number is kept in memory; others are looked up in the log.
+CLIENTS_MAX = 10_000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def digest_of(commit: Commit) -> bytes:
+    """SHA-256 over what the request asks for: the same request sent again has the same digest."""
+    return sha256(_encode((commit.events, commit.idempotency_key))).digest()
+
+
+class Ledger:
+    """Order and identity of requests. One per writer."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self._last: OrderedDict[bytes, int] = OrderedDict()
+
+    def check(self, commit: Commit, digest: bytes) -> Receipt | None:
+        """The receipt of an earlier, equal request; None for one that is to be carried out now.
+
+        Raises InvalidRequest: `request_id_invalid`, `out_of_order` (retryable), `request_id_reused`,
+        `idempotency_key_reused`.
+        """
+        if len(commit.client) != 16 or not 0 < commit.first_unanswered <= commit.number < 2**63:
+            raise InvalidRequest(
+                "request_id_invalid",
+                "A commit needs a client of 16 bytes and 0 < firstUnanswered <= number.",
+                fix="Make one random client id per session and count requests 1, 2, 3 …",
+            )
+        expected = max(self._last_number(commit.client), commit.first_unanswered - 1) + 1
+        if commit.number > expected:
+            raise InvalidRequest(
+                "out_of_order",
+                f"Request {commit.number} came before request {expected} of the same client.",
+                fix=f"Send again from request {expected} on, in order.",
+                retryable=True,
+            )
+        if commit.number < expected:
+            found = self.log.find_request(commit.client, commit.number)
+            if found is not None:
+                return _receipt(found, digest, "request_id_reused", "this client and number")
+        if commit.idempotency_key is not None:
+            found = self.log.find_idempotency(commit.idempotency_key)
+            if found is not None:
+                return _receipt(found, digest, "idempotency_key_reused", "this idempotency key")
+        return None
+
+    def note(self, commit: Commit) -> None:
+        """The request has been taken up; the client's next one may come."""
+        self._last[commit.client] = max(commit.number, self._last_number(commit.client))
+        self._last.move_to_end(commit.client)
+        if len(self._last) > CLIENTS_MAX:
+            self._last.popitem(last=False)
+
+    def forget(self) -> None:
+        """Drop what is in memory: after a failed commit the log alone knows."""
+        self._last.clear()
+
+    def _last_number(self, client: bytes) -> int:
+        known = self._last.get(client)
+        if known is None:
+            known = self._last[client] = self.log.last_number(client)
+        return known
+
+
+def _receipt(found: Recorded, digest: bytes, code: str, what: str) -> Receipt:
+    if found.digest != digest:
+        raise InvalidRequest(
+            code,
+            f"Another request with {what} was carried out at seq {found.seq_first}; its payload was different.",
+            fix="Use a new number (or key) for a new request; repeat the payload exactly for a retry.",
+        )
+    return Receipt(
+        seq_first=found.seq_first, seq_last=found.seq_last, ids=found.ids, at=found.at, duplicate=True
+    )

@@ -1,0 +1,1 @@
+"""How actors in different processes hear and speak to each other: pykka actors over ZeroMQ."""

@@ -1,0 +1,94 @@
+"""Answering a request that came over the wire: at once, later, or with a refusal."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import zmq
+
+from keepdb.errors import InvariantBroken, KeepError
+from messages.base import Message, Refused, encode
+
+logger = logging.getLogger("keepdb.fabric")
+
+
+class Deferred:
+    """What a handler returns to say that it will answer later, through the Reply it took."""
+
+    def __repr__(self) -> str:
+        return "DEFERRED"
+
+
+DEFERRED: Final = Deferred()
+
+
+def refusal(error: BaseException) -> Refused:
+    """The wire form of an error. Anything unplanned tells the peer its class only, the log the rest."""
+    if isinstance(error, KeepError):
+        return Refused(code=error.code, message=error.message, fix=error.fix, retryable=error.retryable)
+    logger.error("unplanned error answered as internal_error", exc_info=error)
+    return Refused(
+        code="internal_error",
+        message=f"An unexpected {type(error).__name__} happened while handling the request.",
+        fix="Look into the logs (`keepdb logs`) and report it; other requests are not affected.",
+    )
+
+
+class Reply:
+    """Where one request's answer goes. Takes the place of pykka's future in the envelope.
+
+    user: the peer's ZAP User-Id, "role:name". deadline: monotonic seconds after which the asker no longer waits.
+    """
+
+    __slots__ = ("_deferred", "_request_id", "_send", "answered", "deadline", "peer", "role", "sender")
+
+    def __init__(
+        self,
+        send: Callable[[list[bytes]], None],
+        peer: bytes,
+        request_id: bytes,
+        user: str,
+        deadline: float,
+        deferred: "set[Reply]",
+    ) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._deferred = deferred
+        self.peer = peer
+        self.role, _, self.sender = user.partition(":")
+        self.deadline = deadline
+        self.answered = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the sender named a request id, that is, waits for an answer."""
+        return bool(self._request_id)
+
+    def defer(self) -> "Reply":
+        """Promise a later answer; whatever is still promised at teardown gets `outcome_unknown`."""
+        self._deferred.add(self)
+        return self
+
+    def set(self, value: Any = None) -> None:
+        """Send the answer. pykka calls this with whatever a handler returned; DEFERRED means not now."""
+        if value is DEFERRED:
+            return
+        if self.answered or not isinstance(value, Message):
+            raise InvariantBroken(
+                "reply_misused",
+                f"A handler answered twice or with {type(value).__name__}, which is not a message.",
+                fix="Return a message, or DEFERRED after Reply.defer().",
+            )
+        self.answered = True
+        self._deferred.discard(self)
+        try:
+            self._send([self.peer, self._request_id, encode(value)])
+        except zmq.ZMQError:
+            # The asker is gone or does not read: its request was carried out all the same.
+            logger.debug("an answer found nobody to take it")
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        """Send the current (or given) exception as a refusal; pykka calls this when a handler raised."""
+        error = (exc_info or sys.exc_info())[1]
+        self.set(refusal(error))

@@ -1,0 +1,139 @@
+"""What queries may see of the schema: collections, their fields and columns, ready for look-up by name.
+
+Identifiers in SQL come only from here, quoted once; a name a client sends is a key of these maps or an error.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from keepdb.errors import InvalidRequest
+from keepdb.schema import convert
+from keepdb.schema.model import Column, Schema
+
+from .refusal import unknown
+
+Kind = Literal[
+    "text", "integer", "real", "boolean", "timestamp", "enum", "ref", "json", "list", "vector", "rows"
+]
+
+#: Kinds that have a total order which SQLite and the client agree on.
+ORDERED: frozenset[str] = frozenset({"text", "integer", "real", "boolean", "timestamp", "enum", "ref"})
+
+#: Columns every table has: ids and times.
+_FIXED_KINDS: dict[str, Kind] = {"TEXT": "ref", "INTEGER": "timestamp"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryField:
+    """One field as queries see it. sql: quoted column, "" for rows. number: for the AAD of a sealed field."""
+
+    name: str
+    kind: Kind
+    sql: str = ""
+    table: str = ""
+    sealed: bool = False
+    number: int = 0
+    choices: tuple[str, ...] = ()
+    to_wire: Callable[[Any], Any] | None = None
+    rows: "Source | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What `from` names: a collection, or the child rows of one as "conversations.messages".
+
+    plain: the fields that are columns. hidden: columns no client sees. soft_delete: has deletedAt.
+    """
+
+    name: str
+    table: str
+    sql: str
+    number: int
+    fields: Mapping[str, QueryField]
+    plain: tuple[QueryField, ...]
+    hidden: frozenset[str]
+    soft_delete: bool
+
+    def field(self, name: Any, path: str) -> QueryField:
+        """The field of this name. Raises InvalidRequest query_unknown_field."""
+        found = self.fields.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise unknown("query_unknown_field", path, f"a field of {self.name} called", name, self.fields)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All sources of one schema. Made once per schema and shared by everything that reads."""
+
+    schema_hash: str
+    sources: Mapping[str, Source]
+    tables: Mapping[str, Source] = field(repr=False)
+
+    def source(self, name: Any) -> Source:
+        """The source of this name. Raises InvalidRequest query_unknown_collection."""
+        found = self.sources.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise unknown("query_unknown_collection", "from", "a collection called", name, self.sources)
+        return found
+
+
+def make_catalog(schema: Schema) -> Catalog:
+    """The query side of a compiled schema."""
+    sources: dict[str, Source] = {}
+    for collection in schema.collections.values():
+        children: dict[str, QueryField] = {}
+        for rows in collection.rows:
+            child = _source(schema, f"{collection.name}.{rows.name}", rows.table, {})
+            sources[child.name] = child
+            children[rows.name] = QueryField(rows.name, "rows", table=collection.name, rows=child)
+        sources[collection.name] = _source(schema, collection.name, collection.name, children)
+    return Catalog(schema.hash, sources, {source.table: source for source in sources.values()})
+
+
+def refuse_sealed(found: QueryField, path: str, purpose: str) -> None:
+    """Raise query_not_searchable if the field is encrypted: the tables hold only sealed records of it."""
+    if found.sealed:
+        raise InvalidRequest(
+            "query_not_searchable",
+            f"{path}: {found.name} is encrypted; it can be read, but not used {purpose}.",
+            fix="Use another field, or select the rows and look at the opened values in the app.",
+        )
+
+
+def quoted(identifier: str) -> str:
+    """An identifier of the schema as SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _source(schema: Schema, name: str, table: str, children: dict[str, QueryField]) -> Source:
+    columns = schema.columns(table)
+    fields = {column.name: _field(table, column) for column in columns if not column.hidden}
+    return Source(
+        name=name,
+        table=table,
+        sql=quoted(table),
+        number=schema.number_of(table),
+        fields=fields | children,
+        plain=tuple(fields.values()),
+        hidden=frozenset(column.name for column in columns if column.hidden),
+        soft_delete="deletedAt" in fields,
+    )
+
+
+def _field(table: str, column: Column) -> QueryField:
+    declared = column.field
+    if declared is None:
+        kind: Kind = "integer" if column.name == "position" else _FIXED_KINDS[column.sql_type]
+        return QueryField(column.name, kind, quoted(column.name), table)
+    return QueryField(
+        name=column.name,
+        kind=declared.type,
+        sql=quoted(column.name),
+        table=table,
+        sealed=declared.encrypted,
+        number=declared.number,
+        choices=tuple(declared.values),
+        to_wire=convert.to_wire(column),
+    )

@@ -1,0 +1,148 @@
+"""The supervisor process's main: from options to exit status.
+
+Standard output carries exactly one JSON line: `ready`, or `failed` with code, message and fix.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+import keepdb
+from keepdb.clock import Clock, SystemClock
+from keepdb.config import load_config
+from keepdb.errors import KeepError
+from keepdb.fabric.keys import KeyPair
+from keepdb.fabric.seat import Seat, Secrets
+from keepdb.logs import set_up_logging
+from keepdb.runtime import start
+from keepdb.runtime.connection_file import ConnectionFile, write_connection_file
+from keepdb.runtime.host import prepare_process, run_actor
+from keepdb.runtime.secret_frame import HostFrame, HostStream
+from keepdb.runtime.tree import Supervisor
+from messages.base import Role
+
+logger = logging.getLogger("keepdb.runtime")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """data: the data directory. config_files, settings: see load_config."""
+
+    data: Path
+    config_files: tuple[Path, ...] = ()
+    settings: dict[str, str] = {}
+
+
+def run_supervisor(
+    registry: start.Registry,
+    options: Options,
+    get_frame: Callable[[], HostFrame],
+    emit: Callable[[dict[str, object]], None],
+    host: HostStream | None = None,
+) -> int:
+    """Run the tree until it is told to stop. Returns the exit status: 0 stopped in order, else the error's.
+
+    get_frame: waits for the host's secrets. emit: prints one line for the host. host: its stream, the lifeline.
+    """
+    try:
+        reason = _run(registry, options, get_frame, emit, host)
+    except KeepError as error:
+        reason = error
+    if reason is None:
+        return 0
+    emit({"event": "failed", "code": reason.code, "message": reason.message, "fix": reason.fix})
+    return reason.exit_code
+
+
+def _run(
+    registry: start.Registry,
+    options: Options,
+    get_frame: Callable[[], HostFrame],
+    emit: Callable[[dict[str, object]], None],
+    host: HostStream | None,
+) -> KeepError | None:
+    prepare_process()
+    clock = SystemClock()
+    user_file = options.data / "config.yaml"
+    files = (*([user_file] if user_file.exists() else []), *options.config_files)
+    config = load_config(tuple(files), options.settings)
+    lock, run = start.take_directory(options.data, config, clock)
+    try:
+        context = start.process_context(config, registry.preload)
+        set_up_logging(options.data / "logs", "supervisor", config.logs)
+        frame = get_frame()
+        schema, ddl = start.open_schema(options.data, context)
+        opened = start.open_keyring(options.data, frame, clock)
+        operator = KeyPair.generate()
+        clients: dict[bytes, tuple[Role, str]] = {key.encode(): (role, role) for key, role in frame.clients.items()}
+        clients[operator.public] = ("cli", "cli")
+        tcp = config.transport_kind == "tcp"
+        seat = Seat(
+            name="supervisor", incarnation=1, feed="", own=KeyPair.generate(), supervisor=None, directory={},
+            endpoint="tcp://127.0.0.1:*" if tcp else f"ipc://{run}/supervisor.sock",
+            allowed=clients, data=str(options.data.absolute()), run=str(run), config=config, schema=schema,
+            schema_ddl=ddl, db_id=opened.db_id, secrets=Secrets({}),
+        )
+        plan = start.Start(
+            specs=registry.specs(config), context=context, run=run_actor, load=registry.load, root=opened.root,
+            session=os.urandom(32), clients=clients,
+        )
+        return _serve(seat, plan, clock, opened, operator, frame, host, emit)
+    finally:
+        start.clear_run_directory(run)
+        lock.release()
+
+
+def _serve(
+    seat: Seat,
+    plan: start.Start,
+    clock: Clock,
+    opened: start.Opened,
+    operator: KeyPair,
+    frame: HostFrame,
+    host: HostStream | None,
+    emit: Callable[[dict[str, object]], None],
+) -> KeepError | None:
+    def ready(line: dict[str, object]) -> None:
+        write_connection_file(
+            Path(seat.run),
+            ConnectionFile(
+                pid=os.getpid(), protocol=1, endpoints=line["endpoints"], server_keys=line["server_keys"],
+                public=operator.public.decode(), secret=operator.secret.decode(),
+            ),
+        )
+        emit({**line, "recovery_code": opened.recovery_code} if opened.recovery_code else line)
+
+    supervisor = Supervisor(seat, clock, start=plan, on_ready_line=ready)
+    stop = supervisor.inbox.door(supervisor.stop)
+    if host is not None and frame.lifeline:
+        host.when_ended(supervisor.inbox.door(supervisor.stop))
+
+    def on_signal(*_: object) -> None:
+        with contextlib.suppress(Exception):
+            stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    logger.info("keepdb %s on %s", keepdb.__version__, seat.data)
+    supervisor._start_actor_loop()  # noqa: SLF001 -- runs in this thread until the tree has stopped
+    opened.root[:] = bytes(len(opened.root))
+    if isinstance(supervisor.failure, KeepError):
+        return supervisor.failure
+    if supervisor.failure is not None:
+        return KeepError(
+            "supervisor_crashed",
+            f"An unexpected {type(supervisor.failure).__name__} ended the supervisor.",
+            fix="Look into the logs (`keepdb logs`) and report it.",
+        )
+    return supervisor.reason
+
+
+def print_line(line: dict[str, object]) -> None:
+    """One JSON line on standard output, flushed: the host waits for it."""
+    os.write(1, json.dumps(line).encode() + b"\n")

@@ -1,0 +1,63 @@
+"""The run directory: sockets and the connection file, on a short path that only we can enter.
+
+An ipc path may have 107 bytes (103 on macOS), so sockets never live in the data directory.
+"""
+
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from keepdb.errors import ConfigError
+
+#: sun_path without its end mark; macOS has the shorter one.
+SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
+#: The longest name we put into the directory, with its slash.
+LONGEST_NAME = "/encryption.sock"
+
+
+def make_run_directory(data: Path, configured: str) -> Path:
+    """Create (or check) the directory for this data directory and return it.
+
+    Raises ConfigError: `run_dir_unsafe` when others could enter it, `run_dir_too_long`.
+    """
+    path = Path(configured).absolute() if configured else _default(data)
+    if len(os.fsencode(path)) + len(LONGEST_NAME) > SOCKET_PATH_BYTES_MAX:
+        raise ConfigError(
+            "run_dir_too_long",
+            f"{path} is too long for sockets: with {LONGEST_NAME} it may have {SOCKET_PATH_BYTES_MAX} bytes.",
+            fix="Set transport.run_dir to a shorter path, or transport.kind to tcp.",
+        )
+    for folder in (path.parent, path) if not configured else (path,):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _check_private(folder)
+    return path
+
+
+def clear_run_directory(path: Path) -> None:
+    """Remove sockets and connection file of an earlier run; only the owner of the lock does this."""
+    for entry in path.iterdir():
+        if entry.is_socket() or entry.suffix in (".json", ".sock", ".feed", ".busy", ".inflight"):
+            entry.unlink(missing_ok=True)
+
+
+def _default(data: Path) -> Path:
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    name = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:10]
+    owner = os.getuid() if sys.platform != "win32" else 0
+    return Path(base) / f"keepdb-{owner}" / name
+
+
+def _check_private(path: Path) -> None:
+    if sys.platform == "win32":
+        return  # the user profile's temporary folder is private by its ACL
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ConfigError(
+            "run_dir_unsafe",
+            f"{path} must be a real directory of yours that nobody else can enter (mode 0700); it has mode "
+            f"{stat.S_IMODE(found.st_mode):04o} and owner {found.st_uid}.",
+            fix=f"Run `chmod 700 {path}`, or set transport.run_dir to another directory.",
+        )

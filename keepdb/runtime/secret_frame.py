@@ -1,0 +1,138 @@
+"""The secret frame: how the host hands over secrets, and the lifeline that the same stream is afterwards.
+
+The host writes one frame to the supervisor's standard input: 4 bytes length (big-endian), then that many bytes
+of JSON. Nothing secret ever stands in argv, the environment or a file. Then it leaves the stream open; when it
+ends, the host is gone or wants us to go.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from keepdb.crypto.slots import Secrets
+from keepdb.errors import ConfigError
+from keepdb.fabric.keys import is_public_key
+
+FRAME_BYTES_MAX = 64 * 1024
+#: The host writes the frame right after it has started us.
+FRAME_WAIT_S = 10.0
+
+
+class HostFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """v: 1. passphrase, keychain (base64 in JSON), recovery: secrets to open the keyring with, or to make it.
+
+    clients: CURVE public keys (Z85) that may connect -> their role. lifeline: end when the stream ends.
+    keychain_note: which store keeps the keychain secret (Electron: safeStorage.getSelectedStorageBackend()).
+    """
+
+    v: Literal[1] = 1
+    passphrase: str | None = None
+    keychain: bytes | None = None
+    recovery: str | None = None
+    keychain_note: str = ""
+    clients: dict[str, Literal["app", "cli", "viewer"]] = {}
+    lifeline: bool = True
+
+    def __repr__(self) -> str:
+        return f"HostFrame(clients={len(self.clients)}, lifeline={self.lifeline})"
+
+    @property
+    def secrets(self) -> Secrets:
+        return Secrets(passphrase=self.passphrase, keychain=self.keychain, recovery=self.recovery)
+
+
+def encode_frame(frame: HostFrame) -> bytes:
+    """The bytes a host writes."""
+    body = msgspec.json.encode(frame)
+    return len(body).to_bytes(4, "big") + body
+
+
+def decode_frame(body: bytes) -> HostFrame:
+    """Raises ConfigError (`secret_frame_invalid`); the message never quotes the frame."""
+    try:
+        frame = msgspec.json.decode(body, type=HostFrame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        where = str(error).rpartition(" - at ")[2] if " - at " in str(error) else "the JSON text"
+        raise _invalid(f"it does not decode: {where} is wrong ({type(error).__name__})") from None
+    for key in frame.clients:
+        if not is_public_key(key):
+            raise _invalid("a client key is not 40 characters of Z85")
+    return frame
+
+
+class HostStream:
+    """Standard input, read by a thread of its own: first the frame, then nothing until it ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._frame: queue.SimpleQueue[HostFrame | ConfigError] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._on_end: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+        threading.Thread(target=self._run, name="host-stream", daemon=True).start()
+
+    def frame(self) -> HostFrame:
+        """Wait for the frame. Raises ConfigError (`secret_frame_missing`, `secret_frame_invalid`)."""
+        try:
+            found = self._frame.get(timeout=FRAME_WAIT_S)
+        except queue.Empty:
+            raise ConfigError(
+                "secret_frame_missing",
+                f"No secret frame came on standard input within {FRAME_WAIT_S:.0f} s.",
+                fix="The host must write it right after the start; in a terminal, use `keepdb start`.",
+            ) from None
+        if isinstance(found, ConfigError):
+            raise found
+        return found
+
+    def when_ended(self, on_end: Callable[[], None]) -> None:
+        """Call on_end once, from the reading thread, when the stream ends; at once if it has ended."""
+        with self._lock:
+            self._on_end = on_end
+            ended = self._ended.is_set()
+        if ended:
+            on_end()
+
+    def _run(self) -> None:
+        try:
+            length = int.from_bytes(self._read(4), "big")
+            if not 2 <= length <= FRAME_BYTES_MAX:
+                raise _invalid(f"its length is {length}; allowed are 2 to {FRAME_BYTES_MAX} bytes")
+            self._frame.put(decode_frame(self._read(length)))
+        except ConfigError as error:
+            self._frame.put(error)
+        # os.read, not sys.stdin: a thread inside BufferedReader crashes the interpreter's shutdown.
+        while self._next(4096):
+            pass
+        with self._lock:
+            self._ended.set()
+            on_end = self._on_end
+        if on_end is not None:
+            on_end()
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self._next(size - len(data))
+            if not more:
+                raise _invalid(f"the stream ended after {len(data)} of {size} bytes")
+            data += more
+        return data
+
+    def _next(self, size: int) -> bytes:
+        try:
+            return os.read(self._descriptor, size)
+        except OSError:
+            return b""
+
+
+def _invalid(why: str) -> ConfigError:
+    return ConfigError(
+        "secret_frame_invalid",
+        f"The secret frame on standard input cannot be used: {why}.",
+        fix="Send 4 bytes length (big-endian) and that much JSON, see docs/protocol.md.",
+    )

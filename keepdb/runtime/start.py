@@ -1,0 +1,160 @@
+"""Everything between `keepdb start` and the first process: lock, secrets, keyring, schema, run directory.
+
+Each step either succeeds or raises one KeepError before anything else was written. A second supervisor on the
+same directory fails in the first step.
+"""
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+import msgspec
+import psutil
+
+import keepdb
+from keepdb.clock import Clock
+from keepdb.config import Config
+from keepdb.crypto import keyring
+from keepdb.errors import SchemaError, StorageError
+from keepdb.fabric.actor import ProcessActor
+from keepdb.fabric.seat import Seat
+from keepdb.runtime.child import ChildSpec
+from keepdb.runtime.lock import SUPERVISOR_BYTE, DirectoryLock, Owner, acquire
+from keepdb.runtime.rundir import clear_run_directory, make_run_directory
+from keepdb.runtime.secret_frame import HostFrame
+from keepdb.schema.ddl import compile_ddl
+from keepdb.schema.load import load_schema
+from keepdb.schema.model import Schema
+from messages.base import Role
+
+KEYRING_FILE = "keyring.json"
+SCHEMA_FILE = "schema.yaml"
+
+#: Compiling the schema takes some 0.3 s in a process of its own.
+COMPILE_WAIT_S = 30.0
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """The actors there are. specs: child specs in start order. load: actor class by name, a module-level
+    function with static imports (frozen programs need them). preload: modules the forkserver imports."""
+
+    specs: Callable[[Config], tuple[ChildSpec, ...]]
+    load: Callable[[str], type[ProcessActor]]
+    preload: tuple[str, ...]
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What the supervisor needs to start children. root: ROOT, overwritten at the end.
+
+    session: random bytes of this run, for keys that must not outlive it. run: the child processes' main.
+    """
+
+    specs: tuple[ChildSpec, ...]
+    context: BaseContext
+    run: Callable[[Seat, Callable[[str], type[ProcessActor]]], None]
+    load: Callable[[str], type[ProcessActor]]
+    root: bytearray
+    session: bytes
+    clients: dict[bytes, tuple[Role, str]]
+
+    def __repr__(self) -> str:
+        return f"Start({[spec.name for spec in self.specs]})"
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """An unlocked database directory. recovery_code: only when the keyring has just been made."""
+
+    root: bytearray
+    db_id: bytes
+    recovery_code: str
+
+    def __repr__(self) -> str:
+        return f"Opened(db_id={self.db_id.hex()})"
+
+
+def process_context(config: Config, preload: tuple[str, ...]) -> BaseContext:
+    """How children are started. The forkserver begins to import at once, while we read secrets.
+
+    Plain fork is never used: children would inherit each other's lifelines.
+    """
+    context = multiprocessing.get_context(config.start_method)
+    if config.start_method == "forkserver":
+        context.set_forkserver_preload(list(preload))
+        # Importing it here keeps it away from platforms that have none.
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+    return context
+
+
+def take_directory(data: Path, config: Config, clock: Clock) -> tuple[DirectoryLock, Path]:
+    """Create or enter the data directory and become its one owner (L7). Returns the lock and the run directory."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            "data_unusable",
+            f"{data} cannot be used as a data directory: {error.strerror}.",
+            fix="Choose a directory that you may write to.",
+        ) from error
+    lock = acquire(data, SUPERVISOR_BYTE, clock)
+    data.chmod(0o700)
+    run = make_run_directory(data, config.transport.run_dir)
+    clear_run_directory(run)
+    me = psutil.Process()
+    lock.write_owner(Owner(pid=me.pid, started=me.create_time(), run=str(run), version=keepdb.__version__))
+    return lock, run
+
+
+def open_keyring(data: Path, frame: HostFrame, clock: Clock) -> Opened:
+    """Unlock the keyring, or make one in a directory that holds no data yet."""
+    path = data / KEYRING_FILE
+    if path.exists():
+        root = keyring.unlock_root(path, frame.secrets)
+        return Opened(bytearray(root), keyring.read_header(path).db_id, "")
+    made, code = keyring.create(path, frame.secrets, clock, os.urandom, keychain_note=frame.keychain_note)
+    return Opened(bytearray(made.root), made.db_id, code)
+
+
+def open_schema(data: Path, context: BaseContext) -> tuple[Schema, tuple[str, ...]]:
+    """The directory's schema, and its DDL if no state file has been made for it yet."""
+    path = data / SCHEMA_FILE
+    if not path.exists():
+        shutil.copyfile(Path(keepdb.__file__).parent / "schema" / SCHEMA_FILE, path)
+    schema = load_schema(path)
+    if any(data.glob(f"state.{schema.hash[:12]}.*.db")):
+        return schema, ()
+    return schema, _compile_elsewhere(schema, context)
+
+
+def _compile_elsewhere(schema: Schema, context: BaseContext) -> tuple[str, ...]:
+    """compile_ddl in a short-lived process: it brings the standard sqlite3 library along, which must never be
+    loaded in a process that opens live files."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send_ddl, args=(theirs, schema), name="keepdb-schema")
+    process.start()
+    theirs.close()
+    try:
+        if ours.poll(COMPILE_WAIT_S):
+            ddl: tuple[str, ...] = ours.recv()
+            return ddl
+    except EOFError:
+        pass
+    finally:
+        process.join(1.0)
+        process.kill()
+        ours.close()
+    raise SchemaError(
+        "schema_not_compiled",
+        "The process that compiles the schema ended without a result.",
+        fix="Start again; if it stays so, report it with the schema.",
+    )
+
+
+def _send_ddl(pipe: "multiprocessing.connection.Connection[tuple[str, ...], None]", schema: Schema) -> None:
+    pipe.send(compile_ddl(schema))
+
+

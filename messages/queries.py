@@ -1,0 +1,223 @@
+"""Client <-> query actor: reads, live queries, the change stream."""
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from .base import READERS, WRITERS, Message, Request, Role
+
+
+class Query(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
+):
+    """A structured query: data, never code. See docs/queries.md.
+
+    source: the collection, "from" on the wire. where: {"field": value | {"op": value}, "and": [...], "or": [...], "not": {...}}.
+    order_by: ["field", "-field"]; the id is always appended. after: opaque cursor of an earlier page.
+    aggregates: {"name": {"count"|"sum"|"avg"|"min"|"max": field or "*"}}.
+    """
+
+    source: str = msgspec.field(name="from")
+    where: dict[str, Any] = {}
+    order_by: tuple[str, ...] = ()
+    limit: int | None = None
+    after: str | None = None
+    select: tuple[str, ...] = ()
+    group_by: tuple[str, ...] = ()
+    aggregates: dict[str, dict[str, str]] = {}
+    with_deleted: bool = False
+
+
+class Sql(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Read-only SQL over the collections. params: positional (list) or named (map) values, always bound."""
+
+    sql: str
+    params: list[Any] | dict[str, Any] = []
+
+
+class Read(Request, frozen=True, tag="read"):
+    """Client -> query actor. Answered by Rows or Refused. Give exactly one of query and sql.
+
+    at_least: wait until the state has reached this seq (read your own writes).
+    """
+
+    roles: ClassVar[frozenset[Role]] = READERS
+    query: Query | None = None
+    sql: Sql | None = None
+    at_least: int = 0
+
+
+class Rows(Message, frozen=True, tag="rows"):
+    """columns: names. rows: arrays in that order. seq: position of the snapshot the rows were read from.
+
+    cursor: pass as `after` for the next page; None when there is no further row.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[Any]
+    seq: int
+    cursor: str | None = None
+    cached: bool = False
+
+
+class Subscribe(Request, frozen=True, tag="subscribe"):
+    """Client -> query actor: keep this result up to date. Answered by Subscribed, then pushes arrive:
+    Snapshot first, then Diff (or Snapshot again where no diff can be made).
+
+    sub: the client's own id for it, unique per connection; every push carries it. credit: pushes the
+    server may send before it needs an Ack.
+    """
+
+    roles: ClassVar[frozenset[Role]] = READERS
+    sub: str
+    query: Query | None = None
+    sql: Sql | None = None
+    at_least: int = 0
+    credit: int = 16
+
+
+class SubscribeChanges(Request, frozen=True, tag="subscribe_changes"):
+    """Client -> query actor: every change after seq `after`, gap-free, in order. Answered by Subscribed,
+    then Changes pushes; Rehydrate if the ring no longer reaches back that far.
+
+    after: -1 means from now on. collections: only these (empty = all); covered seqs are still reported.
+    """
+
+    roles: ClassVar[frozenset[Role]] = WRITERS
+    sub: str
+    after: int = -1
+    generation: int = 0
+    collections: tuple[str, ...] = ()
+    credit: int = 16
+
+
+class Subscribed(Message, frozen=True, tag="subscribed"):
+    """Query actor -> client. seq: the position the subscription starts from. epoch: see Pong."""
+
+    sub: str
+    seq: int
+    generation: int
+    epoch: str
+
+
+class Moved(Message, frozen=True, tag="moved"):
+    """Query actor -> client, instead of Subscribed: `service` keeps this query; subscribe there. Identical
+    queries of all clients share one window in the worker that owns them."""
+
+    sub: str
+    service: str
+
+
+class Ping(Request, frozen=True, tag="ping"):
+    """Client -> query actor, about twice a second while it has subscriptions there. Answered by Pong."""
+
+    roles: ClassVar[frozenset[Role]] = READERS
+
+
+class Pong(Message, frozen=True, tag="pong"):
+    """epoch: made anew whenever the actor starts. subscriptions: how many this connection has.
+
+    A client whose own figures differ subscribes again.
+    """
+
+    epoch: str
+    subscriptions: int
+
+
+class Unsubscribe(Request, frozen=True, tag="unsubscribe"):
+    """Client -> query actor. Answered by Done, also when there is no such subscription."""
+
+    roles: ClassVar[frozenset[Role]] = READERS
+    sub: str
+
+
+class Ack(Message, frozen=True, tag="ack"):
+    """Client -> query actor, a tell: `count` pushes of this subscription were taken in."""
+
+    roles: ClassVar[frozenset[Role]] = READERS
+    sub: str
+    count: int = 1
+
+
+class Snapshot(Message, frozen=True, tag="snapshot"):
+    """Push: the whole result at seq. key: index of the primary key column in a row, -1 if rows have none."""
+
+    sub: str
+    seq: int
+    columns: tuple[str, ...]
+    rows: list[Any]
+    key: int = -1
+
+
+class Diff(Message, frozen=True, tag="diff"):
+    """Push: what changed since the last push of this subscription.
+
+    Apply in this order: take out the keys in `exit` and in `move`; replace rows in `update` by key (also those
+    just taken out); then put `enter` [index, row] and `move` [index, key] back in ascending index.
+    """
+
+    sub: str
+    seq: int
+    exit: list[Any] = []
+    update: list[Any] = []
+    enter: list[tuple[int, Any]] = []
+    move: list[tuple[int, Any]] = []
+
+
+class Changes(Message, frozen=True, tag="changes"):
+    """Push of a change stream: all changes with seq_first <= seq <= seq_last. rows: [seq, collection, op, id]."""
+
+    sub: str
+    seq_first: int
+    seq_last: int
+    rows: list[tuple[int, str, Literal["insert", "update", "delete"], str]]
+
+
+class Rehydrate(Message, frozen=True, tag="rehydrate"):
+    """Push: continuity is broken (`reason`); read everything anew as of `seq` and go on from there."""
+
+    sub: str
+    seq: int
+    generation: int
+    reason: str
+
+
+class LiveFailed(Message, frozen=True, tag="live_failed"):
+    """Push: a live query could not be kept up to date and has ended."""
+
+    sub: str
+    code: str
+    message: str
+    fix: str
+    retryable: bool = False
+
+
+class Describe(Request, frozen=True, tag="describe"):
+    """Client -> query actor: the schema in force. Answered by Description."""
+
+    roles: ClassVar[frozenset[Role]] = READERS
+
+
+class Description(Message, frozen=True, tag="description"):
+    """schema: collections, events and methods as plain data, see docs/schema.md."""
+
+    schema_hash: str
+    schema: dict[str, Any]
+
+
+class QueryStatus(Request, frozen=True, tag="query_status"):
+    """Operator -> query actor. Answered by QueryFigures."""
+
+    roles: ClassVar[frozenset[Role]] = READERS
+
+
+class QueryFigures(Message, frozen=True, tag="query_figures"):
+    """Counters since the actor started."""
+
+    seq: int
+    reads: int
+    live_queries: int
+    subscribers: int
+    cache_hits: int
+    cache_misses: int
+    slowest_us: int

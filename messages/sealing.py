@@ -1,0 +1,56 @@
+"""Writer, query, search, backup -> encryption: seal and open values. Batches only."""
+
+from typing import ClassVar
+
+from .base import INTERNAL, Message, Request, Role
+
+
+class Seal(Request, frozen=True, tag="seal"):
+    """Writer -> encryption. Answered by Sealed with one record per item, in order.
+
+    items: (key id, collection number, field number, row id, plaintext). Field number 0 is an event's body.
+    A key id at or past the durable pool's end makes the encryption actor extend the pool first.
+    """
+
+    roles: ClassVar[frozenset[Role]] = INTERNAL
+    items: tuple[tuple[int, int, int, str, bytes], ...]
+
+
+class Sealed(Message, frozen=True, tag="sealed"):
+    """records: see docs/formats.md. pool_end: key ids below this are on disk and may be assigned."""
+
+    records: tuple[bytes, ...]
+    pool_end: int
+
+
+class Open(Request, frozen=True, tag="open"):
+    """Query, writer (replay), search, backup -> encryption. Answered by Opened, in order.
+
+    items: (collection number, field number, row id, record).
+    """
+
+    roles: ClassVar[frozenset[Role]] = INTERNAL
+    items: tuple[tuple[int, int, str, bytes], ...]
+
+
+class Opened(Message, frozen=True, tag="opened"):
+    """values: plaintext per record, or None where the record's key was destroyed (erased).
+
+    damaged: indexes whose record does not verify; their value is None too.
+    """
+
+    values: tuple[bytes | None, ...]
+    damaged: tuple[int, ...] = ()
+
+
+class ReserveKeys(Request, frozen=True, tag="reserve_keys"):
+    """Writer -> encryption: make key ids up to `end` durable. Answered by KeysReserved."""
+
+    roles: ClassVar[frozenset[Role]] = INTERNAL
+    end: int
+
+
+class KeysReserved(Message, frozen=True, tag="keys_reserved"):
+    """Key ids 1 .. pool_end - 1 are on disk."""
+
+    pool_end: int
