@@ -101,10 +101,10 @@ class Shutdown(Request, frozen=True, tag="shutdown"):
 
 
 class ActorReport(Message, frozen=True, tag="actor_report"):
-    """Actor -> health every few seconds. figures: name -> number; bytes, counts or microseconds as named."""
+    """Actor -> health every few seconds, about the process whose key sends it. figures: name -> number; bytes,
+    counts or microseconds as named."""
 
     roles: ClassVar[frozenset[Role]] = INTERNAL
-    name: str
     figures: dict[str, float]
 
 

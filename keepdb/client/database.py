@@ -137,14 +137,16 @@ class Database:
 
     def call(self, collection: str, method: str, id: str, data: dict[str, Any] | None = None) -> Receipt:
         """Call a collection's method, for example call("personas", "activate", id)."""
-        methods = self.describe()["collections"].get(collection, {}).get("methods", {})
-        if method not in methods:
+        methods = self.describe()["methods"]
+        found = methods.get(f"{collection}.{method}")
+        if found is None:
+            known = [name.partition(".")[2] for name in methods if name.startswith(f"{collection}.")]
             raise InvalidRequest(
                 "method_unknown",
-                f"{collection} has no method {method!r}; it has {', '.join(sorted(methods)) or 'none'}.",
+                f"{collection} has no method {method!r}; it has {', '.join(sorted(known)) or 'none'}.",
                 fix="See `methods` in schema.yaml.",
             )
-        return self.commit(methods[method], data, id=id)
+        return self.commit(found["event"], data, id=id)
 
     def _first_unanswered(self, number: int) -> int:
         for known in [n for n, pending in self._unanswered.items() if pending.answer is not None]:

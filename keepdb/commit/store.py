@@ -84,7 +84,10 @@ class Store:
             anchor = anchors.read(self._anchor_path, self.places.anchor_key)
             anchors.check_start(self.log, None, anchor)
             self._verify_from(anchor.seq if anchor is not None and anchor.generation == self.log.generation else 0)
-            self.state = self._open_state() or self._build_state()
+            state = self._open_state()
+            # Whatever came through a crash unsynced must be durable before the state builds on it.
+            self.log.sync()
+            self.state = state or self._build_state()
             self.catch_up()
             self._note_quarantine()
             self.write_anchor()

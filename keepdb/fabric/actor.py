@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
+import psutil
 import pykka
 from pykka import messages as pykka_messages
 
@@ -25,15 +26,15 @@ from keepdb.fabric.seat import Seat
 from keepdb.fabric.sockets import build_socket
 from keepdb.runtime.busynote import BusyNote, note_path
 from messages.base import Message, Request, decoder, encode
-from messages.control import Failed, Heartbeat, PeerDown, PeerUp, Ready, Service, Stop
+from messages.control import ActorReport, Failed, Heartbeat, PeerDown, PeerUp, Ready, Service, Stop
 
 logger = logging.getLogger("keepdb.fabric")
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[Any, Any], Any]
 
-#: Every actor reports what it uses this often, in seconds.
-REPORT_S = 5.0
+#: Every actor reports what it uses to health: soon after the start, then this often, in seconds.
+FIRST_REPORT_S, REPORT_S = 0.5, 5.0
 
 
 def handles(message: type[M]) -> Callable[[Handler], Handler]:
@@ -157,6 +158,9 @@ class ProcessActor(pykka.Actor):
             self.feed_endpoint = self.feed.last_endpoint.decode()
         inbox.serve(self.router, decoder(*self.handlers).decode)
         self.on_ready()
+        self._process = psutil.Process()
+        inbox.after(FIRST_REPORT_S, self._report_figures)
+        inbox.every(REPORT_S, self._report_figures)
         self.report(Ready(incarnation=seat.incarnation, endpoint=self.endpoint, feed=self.feed_endpoint))
         self._beat()
 
@@ -256,6 +260,22 @@ class ProcessActor(pykka.Actor):
     def _beat(self) -> None:
         self._beat_due = self.clock.monotonic() + self.seat.config.supervisor.heartbeat_ms / 1000
         self.report(Heartbeat(incarnation=self.seat.incarnation, degraded=self.degraded))
+
+    def _report_figures(self) -> None:
+        """Tell health what this process uses; nobody else may look into it."""
+        if "health" not in self._directory:
+            return
+        with self._process.oneshot():
+            cpu = self._process.cpu_times()
+            own = {
+                "rss_bytes": float(self._process.memory_info().rss),
+                "cpu_s": cpu.user + cpu.system,
+                "descriptors": float(self._process.num_fds() if hasattr(self._process, "num_fds") else 0),
+                "handled": float(self.inbox.handled),
+                "refused_frames": float(self.inbox.refused_frames),
+                "turned_away": float(self.inbox.doorkeeper.turned_away if self.inbox.doorkeeper else 0),
+            }
+        self.ref("health").tell(ActorReport(figures={**own, **self.figures()}))
 
     def _pulse(self) -> None:
         """Keep the heartbeat going from inside a wait or between the slices of long work."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from keepdb.errors import InvalidRequest
 from keepdb.schema import convert
-from keepdb.schema.model import Column, Schema
+from keepdb.schema.model import TIME_COLUMNS, Column, Field, Schema
 
 from .refusal import unknown
 
@@ -85,10 +85,11 @@ def make_catalog(schema: Schema) -> Catalog:
     for collection in schema.collections.values():
         children: dict[str, QueryField] = {}
         for rows in collection.rows:
-            child = _source(schema, f"{collection.name}.{rows.name}", rows.table, {})
+            child = _source(schema, f"{collection.name}.{rows.name}", rows.table, rows.fields, {})
             sources[child.name] = child
             children[rows.name] = QueryField(rows.name, "rows", table=collection.name, rows=child)
-        sources[collection.name] = _source(schema, collection.name, collection.name, children)
+        name = collection.name
+        sources[name] = _source(schema, name, name, collection.fields, children)
     return Catalog(schema.hash, sources, {source.table: source for source in sources.values()})
 
 
@@ -107,9 +108,12 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _source(schema: Schema, name: str, table: str, children: dict[str, QueryField]) -> Source:
+def _source(
+    schema: Schema, name: str, table: str, declared: tuple[Field, ...], children: dict[str, QueryField]
+) -> Source:
     columns = schema.columns(table)
-    fields = {column.name: _field(table, column) for column in columns if not column.hidden}
+    shown = sorted((column for column in columns if not column.hidden), key=_rank(declared))
+    fields = {column.name: _field(table, column) for column in shown}
     return Source(
         name=name,
         table=table,
@@ -120,6 +124,13 @@ def _source(schema: Schema, name: str, table: str, children: dict[str, QueryFiel
         hidden=frozenset(column.name for column in columns if column.hidden),
         soft_delete="deletedAt" in fields,
     )
+
+
+def _rank(declared: tuple[Field, ...]) -> Callable[[Column], int]:
+    """Order for people: ids, fields as declared, times. Tables keep short values together instead."""
+    ranks = {field.name: rank for rank, field in enumerate(declared, start=1)}
+    ranks |= dict.fromkeys(TIME_COLUMNS, len(ranks) + 1)
+    return lambda column: ranks.get(column.name, 0)
 
 
 def _field(table: str, column: Column) -> QueryField:

@@ -105,6 +105,10 @@ class LiveEngine:
         """Whether there is such a subscription."""
         return sub in self._clients.get(client, {})
 
+    def count(self, client: bytes) -> int:
+        """Number of subscriptions of one client."""
+        return len(self._clients.get(client, {}))
+
     def unsubscribe(self, client: bytes, sub: str) -> bool:
         """End a subscription; False if there was none."""
         subscriber = self._clients.get(client, {}).get(sub)

@@ -166,7 +166,7 @@ class Reader:
         """All rows of a statement, at most `most`, in pieces so that the size limit holds on the way."""
         deadline = min(self._clock.monotonic() + self.limits.time_s, self._snapshot_ends)
         rows: list[tuple[Any, ...]] = []
-        size, chunk = 0, _CHUNK_ROWS
+        size, chunk = 0, min(_CHUNK_ROWS, most + 1)
         with self._storage_errors(), self._guard.bounded(deadline, trail), sql_errors(trail):
             cursor = self._cursor.execute(sql, params)
             while piece := list(islice(cursor, chunk)):
@@ -176,6 +176,7 @@ class Reader:
                     raise self._too_much(len(rows) > most, most, what)
                 # As many as the remaining bytes are likely to hold, half of them to be safe.
                 chunk = max(1, (self.limits.result_bytes - size) * len(rows) // (2 * size))
+                chunk = min(chunk, most + 1 - len(rows))
         return rows
 
     def _too_much(self, rows: bool, most: int, what: str) -> InvalidRequest:

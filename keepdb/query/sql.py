@@ -133,7 +133,8 @@ def sql_errors(trail: Trail | None) -> Iterator[None]:
     except apsw.ExecTraceAbort:
         raise
     except apsw.SQLError as error:
-        raise _sql_error(error) from None
+        # What the guard denies, SQLite reports as AuthError, or for functions as this.
+        raise (trail and trail.refused) or _sql_error(error) from None
     except apsw.Error as error:
         if trail is None:
             raise
@@ -168,6 +169,12 @@ def _bad_params(error: Exception) -> InvalidRequest:
 
 
 def _sql_error(error: Exception) -> InvalidRequest:
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidRequest(
+            "sql_error",
+            "SQL: a text of the result is not valid UTF-8.",
+            fix="Select binary and encrypted columns plainly, not as text.",
+        )
     return InvalidRequest("sql_error", f"SQL: {error}.", fix="Correct the statement.")
 
 

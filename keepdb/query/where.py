@@ -30,6 +30,9 @@ class WhereReader:
             raise bad_value(path, where, 'a map like {"field": value} or {"or": [...]}')
         if depth > self._limits.depth:
             raise too_large(path, depth, "levels of and, or, not", self._limits.depth)
+        if not where:
+            # It compiles to something, too.
+            self._count(1, path)
         return group("and", [self._entry(key, value, path, depth) for key, value in where.items()])
 
     def _entry(self, key: Any, value: Any, path: str, depth: int) -> Predicate:
@@ -49,8 +52,8 @@ class WhereReader:
     def _group(self, op: Any, value: Any, path: str, depth: int) -> Predicate:
         if not isinstance(value, list | tuple):
             raise bad_value(path, value, "a list of filters")
-        # Empty maps would otherwise pass uncounted.
-        self._count(len(value), path)
+        if not value:
+            self._count(1, path)
         return group(op, [self.read(part, f"{path}[{index}]", depth + 1) for index, part in enumerate(value)])
 
     def _count(self, terms: int, path: str) -> None:

@@ -106,6 +106,7 @@ class Supervisor(ProcessActor):
         child.state, child.ready_at, child.heard_at, child.reason = "ready", now, now, ""
         key = self._keys[child.spec.name].public.decode()
         child.service = Service(name=child.spec.name, endpoint=message.endpoint, key=key, feed=message.feed)
+        self._directory[child.spec.name] = child.service
         logger.info("%s is ready after %.0f ms", child.spec.name, (now - child.started_at) * 1000)
         self._tell_all(PeerUp(service=child.service, restarts=child.restarts_total))
         self._start_what_can()

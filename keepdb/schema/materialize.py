@@ -167,8 +167,7 @@ def _operation(collection: Collection, event_type: EventType, operation: Operati
         case UpdateTarget():
             return _update_target(collection, operation)
         case InsertRow():
-            rows = collection.rows_field(operation.rows)
-            assert rows is not None, "the compiler resolved it"
+            (rows,) = (one for one in collection.rows if one.name == operation.rows)
             return _insert_row(rows, operation)
         case RunSql():
             return _run_sql(event_type, operation)

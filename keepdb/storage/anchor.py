@@ -90,7 +90,7 @@ def write(path: Path, key: bytes, anchor: Anchor) -> None:
 
 def read(path: Path, key: bytes) -> Anchor | None:
     """The anchor; None if there is no file. Raises StorageError anchor_damaged (changed, or another key),
-    format_too_new.
+    file_newer.
     """
     with explained(path):
         try:
@@ -107,7 +107,7 @@ def read(path: Path, key: bytes) -> Anchor | None:
         newer = _newer_format(data)
         if newer:
             raise StorageError(
-                "format_too_new",
+                "file_newer",
                 f"{path.name} has format {newer}, this program knows {ANCHOR_FORMAT}.",
                 fix="Install the newer KeepDB; the file was not touched.",
             ) from error

@@ -72,11 +72,11 @@ class Batch:
         """
         return Savepoint(self._db, self._capture, self._path)
 
-    def quarantine(self, seq: int, type: str, collection: int, entity: str, error: str) -> None:
+    def quarantine(self, seq: int, event_type: str, collection: int, entity: str, error: str) -> None:
         """Set an event aside that could not be materialized. error: a code, never the event's content."""
         with explained(self._path):
             self._db.execute(
-                "INSERT INTO _quarantine VALUES (?, ?, ?, ?, ?)", (seq, type, collection, entity, error)
+                "INSERT INTO _quarantine VALUES (?, ?, ?, ?, ?)", (seq, event_type, collection, entity, error)
             )
 
     def empty_ring(self) -> None:

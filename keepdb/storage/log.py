@@ -80,8 +80,8 @@ class EventLog:
         self._head: Head | None = None
         self._n = 0
         self._synchronous_full = True
-        # SQLite checkpoints on close and deletes the WAL. Until this connection has committed, nobody has vouched
-        # for the log's end, and what is left of a damaged tail must stay for its rescue.
+        # SQLite checkpoints on close and deletes the WAL. Until this connection has committed, nobody has
+        # vouched for the log's end, and what is left of a damaged tail must stay for its rescue.
         self._vouched = False
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         # A tail that came through a crash of the process may not have been synced.
@@ -140,7 +140,7 @@ class EventLog:
         """Open the highest complete generation.
 
         Raises StorageError: log_missing (there is none at all), log_incomplete (none is finished),
-        second_writer, format_too_new, and those of open_database. A generation that cannot be read is never
+        second_writer, file_newer, and those of open_database. A generation that cannot be read is never
         passed over.
         """
         generations = log_generations(directory)
@@ -389,7 +389,7 @@ class EventLog:
         meta: dict[str, Any] = dict(rows(self.connection, "SELECT key, value FROM meta"))
         if meta["format"] > LOG_FORMAT:
             raise StorageError(
-                "format_too_new",
+                "file_newer",
                 f"{self.path.name} has format {meta['format']}, this program knows {LOG_FORMAT}.",
                 fix="Install the newer KeepDB; the file was not touched.",
             )

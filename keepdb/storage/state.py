@@ -31,6 +31,7 @@ from .generations import state_names, state_path
 
 STATE_FORMAT = 1
 _POSITION = "applied_seq, log_hash, durable_seq"
+_RESUME = f"{_POSITION}, ring_floor, ring_bytes"
 
 _TABLES = (
     """
@@ -66,7 +67,7 @@ class StateFile:
         meta = self._meta("format, schema_hash, generation, log_generation, complete")
         if meta[0] > STATE_FORMAT:
             raise StorageError(
-                "format_too_new",
+                "file_newer",
                 f"{path.name} has format {meta[0]}, this program knows {STATE_FORMAT}.",
                 fix="Install the newer KeepDB; the file was not touched.",
             )
@@ -109,7 +110,7 @@ class StateFile:
     def open(
         cls, path: Path, key: bytes, access: Literal["write", "read"], *, limits: RingLimits = DEFAULT_LIMITS
     ) -> Self:
-        """Open one file, complete or not. Raises StorageError as open_database does, and format_too_new."""
+        """Open one file, complete or not. Raises StorageError as open_database does, and file_newer."""
         connection = open_database(path, key, kind="state", access=access)
         try:
             with explained(path):
@@ -208,9 +209,9 @@ class StateFile:
             )
         with explained(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
-            start = self.position
-            ring = Ring(*self._meta("ring_floor, ring_bytes"))
+            seq, log_hash, durable_seq, floor, size = self._meta(_RESUME)
         self._capture.arm(images=capture)
+        start, ring = Position(seq, log_hash, durable_seq), Ring(floor, size)
         batch = Batch(self.connection, self.path, self._capture, start, ring, self.limits, keep_ring=capture)
         try:
             yield batch

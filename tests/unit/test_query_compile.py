@@ -14,7 +14,17 @@ from messages.queries import Query
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "t": "alpha", "i": 1, "r": 0.5, "b": 1, "w": 1_000, "e": "low", "l": '["x","y"]', "x": "o1"},
-    {"id": "b", "t": "Beta_1", "i": 2, "r": 1.5, "b": 0, "w": 2_000, "e": "mid", "l": '["y"]', "j": '{"k": 1}'},
+    {
+        "id": "b",
+        "t": "Beta_1",
+        "i": 2,
+        "r": 1.5,
+        "b": 0,
+        "w": 2_000,
+        "e": "mid",
+        "l": '["y"]',
+        "j": '{"k": 1}',
+    },
     {"id": "c", "t": "100%", "i": 3, "b": 1, "e": "top", "l": "[]"},
     {"id": "d"},
 ]
@@ -324,7 +334,7 @@ def test_the_same_query_written_differently_has_the_same_canonical_form() -> Non
 
     assert canonical(where={"i": 1, "t": "x"}) == canonical(where={"and": [{"t": {"=": "x"}}, {"i": 1.0}]})
     assert canonical() == canonical(limit=1_000) == canonical(order_by=("id",)) == canonical(select=("*",))
-    different = [
+    different: list[dict[str, Any]] = [
         {},
         {"where": {"i": 1}},
         {"where": {"i": 2}},

@@ -59,7 +59,23 @@ collections:
 SCHEMA_IN_FORCE = parse_schema(SCHEMA, "test.yaml")
 CATALOG = make_catalog(SCHEMA_IN_FORCE)
 LIMITS = QueryLimits()
-COLUMNS = ["id", "t", "i", "r", "b", "w", "e", "x", "j", "l", "v", "secret", "createdAt", "updatedAt", "deletedAt"]
+COLUMNS = [
+    "id",
+    "t",
+    "i",
+    "r",
+    "b",
+    "w",
+    "e",
+    "x",
+    "j",
+    "l",
+    "v",
+    "secret",
+    "createdAt",
+    "updatedAt",
+    "deletedAt",
+]
 _DDL = compile_ddl(SCHEMA_IN_FORCE)
 _KEY = b"k" * 32
 

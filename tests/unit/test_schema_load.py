@@ -1,13 +1,15 @@
 """schema.yaml: what is accepted, and that each mistake is named with its place."""
 
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from keepdb.errors import SchemaError
+from keepdb.schema.fields import FIELD_KEYS
 from keepdb.schema.load import SHIPPED, load_schema, parse_schema
-from keepdb.schema.model import InsertRow, Schema, SealTarget
+from keepdb.schema.model import FieldType, InsertRow, Schema, SealTarget
 
 SMALL = """
 version: 1
@@ -369,3 +371,19 @@ def test_more_collections_or_fields_than_the_limit_are_refused() -> None:
         in refusal(f"version: 1\ncollections:\n  a:\n    number: 1\n    fields:\n{fields}").message
     )
     assert "1 to 256 collections" in refusal(f"version: 1\ncollections:\n{collections}").message
+
+
+def test_the_worked_example_of_the_reference_compiles() -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
+
+    schema = parse_schema(reference.split("```yaml\n")[1].split("```")[0], "docs/schema.md")
+
+    assert set(schema.methods) == {"tasks.finish", "tasks.raise", "tasks.comment"}
+
+
+def test_every_type_and_key_is_in_the_reference() -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
+
+    missing = [name for name in (*get_args(FieldType), *FIELD_KEYS) if f"`{name}`" not in reference]
+
+    assert missing == []

@@ -104,7 +104,7 @@ def test_a_deterministic_update_or_delete_of_child_rows_is_accepted(sql: str) ->
         ("UPDATE notes SET stars = (SELECT count(*) FROM sqlite_master)", "sqlite_master"),
         ("UPDATE notes SET stars = (SELECT count(*) FROM pragma_table_info('notes'))", "pragma"),
         (
-            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) UPDATE notes SET stars = (SELECT n FROM r)",
+            "WITH RECURSIVE r AS (SELECT 1 n UNION SELECT n FROM r) UPDATE notes SET stars = n FROM r",
             "",
         ),
         ("UPDATE nots SET stars = 1", "no such table"),

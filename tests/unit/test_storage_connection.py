@@ -31,9 +31,17 @@ def made(path: Path) -> Path:
 
 def refused(path: Path, key: bytes = KEY, access: Access = "write") -> StorageError:
     with pytest.raises(StorageError) as caught:
-        connection = open_database(path, key, kind="state", access=access)
-        connection.close()
+        open_database(path, key, kind="state", access=access)
     return caught.value
+
+
+def read_all(path: Path) -> None:
+    with explained(path):
+        connection = open_database(path, KEY, kind="state", access="read")
+        try:
+            connection.execute("SELECT sum(length(b)) FROM t").fetchall()
+        finally:
+            connection.close()
 
 
 def test_the_library_that_is_installed_passes_its_own_check() -> None:
@@ -55,7 +63,9 @@ def test_a_created_file_is_private_and_shows_no_content(tmp_path: Path) -> None:
 
     if os.name == "posix":
         assert modes == {0o600}
-    assert b"canary" not in data and b"secretplan" not in data and b"SQLite format" not in data
+    assert b"canary" not in data
+    assert b"secretplan" not in data
+    assert b"SQLite format" not in data
 
 
 def test_log_and_state_connections_have_the_pragmas_their_promises_need(tmp_path: Path) -> None:
@@ -76,7 +86,8 @@ def test_another_key_is_told_and_the_file_stays_as_it_was(tmp_path: Path) -> Non
 
     error = refused(path, key=b"x" * 32)
 
-    assert error.code == "file_unreadable" and "another key" in error.message
+    assert error.code == "file_unreadable"
+    assert "another key" in error.message
     assert path.read_bytes() == before
 
 
@@ -89,12 +100,8 @@ def test_a_flipped_bit_on_any_page_is_noticed(tmp_path: Path) -> None:
     for position in range(300, len(data), 4096):
         copy = tmp_path / f"flip{position}.db"
         copy.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
-        with pytest.raises(StorageError) as caught, explained(copy):
-            connection = open_database(copy, KEY, kind="state", access="read")
-            try:
-                connection.execute("SELECT sum(length(b)) FROM t").fetchall()
-            finally:
-                connection.close()
+        with pytest.raises(StorageError) as caught:
+            read_all(copy)
         assert caught.value.code == "file_unreadable"
 
 
@@ -106,7 +113,8 @@ def test_missing_and_empty_files_never_become_fresh_databases(tmp_path: Path, ac
 
     assert refused(tmp_path / "none.db", access=access).code == "file_missing"
     assert refused(empty, access=access).code == "file_unreadable"
-    assert empty.read_bytes() == b"" and not (tmp_path / "none.db").exists()
+    assert empty.read_bytes() == b""
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_what_is_wrong_with_the_first_page_is_named(tmp_path: Path) -> None:
@@ -157,4 +165,5 @@ def test_deleting_a_database_takes_its_companions_along(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
     connection.close()
 
-    assert delete_database(tmp_path / "a.db") and not list(tmp_path.iterdir())
+    assert delete_database(tmp_path / "a.db")
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 """The write path under kill -9, with a real process killed between any two of its steps.
 
-The child does what the writer does with log and state and says on stdout what it has acknowledged; the parent kills
-it, opens the files and rolls forward.
+The child does what the writer does with log and state and says on stdout what it has acknowledged; the parent
+kills it, opens the files and rolls forward.
 """
 
 import random
@@ -34,6 +34,11 @@ class Counts:
         )
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def no_bodies(events: list[LogEvent]) -> list[bytes | None]:
     return [None for _ in events]
 
@@ -41,11 +46,13 @@ def no_bodies(events: list[LogEvent]) -> list[bytes | None]:
 def write_batch(
     log: EventLog, state: StateFile, first: int, count: int, *, sync: bool, stop_at: str = ""
 ) -> None:
-    """Requests first … first+count-1 in one group, in the order of the write path; waits for ever at `stop_at`."""
+    """Requests first … first+count-1 in one group, in the order of the write path; waits for ever at
+    `stop_at`.
+    """
 
     def step(name: str) -> None:
         if name == stop_at:
-            print("at", name, flush=True)
+            say(f"at {name}")
             sys.stdin.read()
 
     new = [
@@ -72,7 +79,7 @@ def write_batch(
         step("logged")
         batch.commit()
     step("committed")
-    print("ack", first + count - 1, flush=True)
+    say(f"ack {first + count - 1}")
 
 
 def one_value(new: NewLogEvent) -> int:
@@ -107,7 +114,8 @@ def run_and_kill(directory: Path, stop_at: str, stop_after: int, acks: int) -> i
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout and process.stdin
+    assert process.stdout
+    assert process.stdin
     last, seen = 0, 0
     for line in process.stdout:
         word, value = line.split()
@@ -132,12 +140,15 @@ def prepare(directory: Path) -> None:
 
 
 def examine(directory: Path, acknowledged: int, generation: int) -> None:
-    """After a kill: everything acknowledged is there once, state rolls forward, a rebuild gives the same rows."""
+    """After a kill: everything acknowledged is there once, state rolls forward, a rebuild gives the same
+    rows.
+    """
     log = EventLog.open(directory, KEY, "write")
     state = StateFile.open_current(directory, SCHEMA, KEY, "write")
     assert state
     check_start(log, state.position, None)
-    assert log.last_number(CLIENT) >= acknowledged and log.verify(1, log.head.seq) == log.head
+    assert log.last_number(CLIENT) >= acknowledged
+    assert log.verify(1, log.head.seq) == log.head
     assert [event.request_number for event in log.read(0, 100_000)] == list(range(1, log.head.seq + 1))
 
     before = state.position.seq
@@ -149,9 +160,11 @@ def examine(directory: Path, acknowledged: int, generation: int) -> None:
 
     assert state.position[:2] == rebuilt.position[:2] == log.head
     digests = {table_digest(file.connection, "notes", COLUMNS) for file in (state, rebuilt)}
-    assert len(digests) == 1 and state.versions() == rebuilt.versions()
+    assert len(digests) == 1
+    assert state.versions() == rebuilt.versions()
     caught_up = state.changes_after(before, 1 << 30)
-    assert caught_up is not None and [one.seq for batch in caught_up for one in batch.changes] == list(
+    assert caught_up is not None
+    assert [one.seq for batch in caught_up for one in batch.changes] == list(
         range(before + 1, log.head.seq + 1)
     )
     for file in (log, state, rebuilt):

@@ -1,4 +1,4 @@
-"""Roll-forward and rebuild with the shipped materializer's interface: same rows, quarantine, erased bodies."""
+"""Roll-forward and rebuild over the materializer's interface: same rows, quarantine, erased bodies."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -27,7 +27,7 @@ from keepdb.storage.rollforward import replay
 KEY, DB, SCHEMA = b"k" * 32, b"d" * 16, "ab" * 32
 COLUMNS = ("id", "title", "n", "text", "_subject")
 DDL = (
-    'CREATE TABLE "notes" ("id" TEXT PRIMARY KEY, "title" TEXT, "n" INTEGER, "text" BLOB, "_subject" TEXT) STRICT',
+    'CREATE TABLE "notes" ("id" TEXT PRIMARY KEY, "title" TEXT, "n" INTEGER, "text" BLOB, "_subject" TEXT)',
 )
 
 
@@ -121,7 +121,9 @@ def test_a_state_rolls_forward_to_the_head_with_opened_and_sealed_values_in_plac
     assert catch_up(log, state) == 1
 
     assert rows(state) == [("a", "title a", 5, b"sealed a"), ("b", "title b", 2, b"sealed b")]
-    assert state.position[:2] == log.head and state.position.durable_seq == 3 and state.quarantined == 0
+    assert state.position[:2] == log.head
+    assert state.position.durable_seq == 3
+    assert state.quarantined == 0
 
 
 def test_slices_of_any_size_give_the_same_rows(log: EventLog, tmp_path: Path) -> None:
@@ -135,7 +137,8 @@ def test_slices_of_any_size_give_the_same_rows(log: EventLog, tmp_path: Path) ->
         digests.add(table_digest(state.connection, "notes", COLUMNS))
         state.close()
 
-    assert slices == [40, 6, 1] and len(digests) == 1
+    assert slices == [40, 6, 1]
+    assert len(digests) == 1
 
 
 def test_a_complete_state_keeps_changes_for_its_subscribers_and_one_being_built_does_not(
@@ -174,7 +177,8 @@ def test_an_event_that_cannot_be_materialized_is_set_aside_with_the_later_ones_o
         (6, "notes.updated", 7, "zz", "not_found"),
         (7, "notes.updated", 7, "a", "earlier_event_quarantined"),
     ]
-    assert state.quarantined == 4 and state.quarantined_entities() == {(7, "a"), (7, "zz")}
+    assert state.quarantined == 4
+    assert state.quarantined_entities() == {(7, "a"), (7, "zz")}
 
 
 def test_an_erased_body_gives_empty_values_and_no_quarantine(log: EventLog, state: StateFile) -> None:
@@ -193,7 +197,8 @@ def test_an_erased_body_gives_empty_values_and_no_quarantine(log: EventLog, stat
     )
 
     assert rows(state) == [("a", None, 1, b"sealed a"), ("b", "title b", 2, b"sealed b")]
-    assert state.quarantined == 0 and log.verify(1, 2) == log.head
+    assert state.quarantined == 0
+    assert log.verify(1, 2) == log.head
 
 
 def test_bodies_are_opened_once_for_the_whole_slice(log: EventLog, state: StateFile) -> None:
@@ -218,9 +223,10 @@ def test_a_slice_whose_bodies_cannot_be_opened_changes_nothing(log: EventLog, st
     with pytest.raises(ConnectionError):
         replay(log, state, Notes(), unreachable, after_seq=0, limit=10)
     with pytest.raises(InvariantBroken):
-        replay(log, state, Notes(), lambda events: [], after_seq=0, limit=10)
+        replay(log, state, Notes(), lambda _: [], after_seq=0, limit=10)
 
-    assert state.position.seq == 0 and rows(state) == []
+    assert state.position.seq == 0
+    assert rows(state) == []
 
 
 def test_a_log_that_breaks_its_chain_is_not_applied(log: EventLog, state: StateFile) -> None:
@@ -231,7 +237,9 @@ def test_a_log_that_breaks_its_chain_is_not_applied(log: EventLog, state: StateF
     with pytest.raises(LogDamaged) as caught:
         replay(log, state, Notes(), open_bodies, after_seq=0, limit=10)
 
-    assert caught.value.seq == 2 and state.position.seq == 0 and rows(state) == []
+    assert caught.value.seq == 2
+    assert state.position.seq == 0
+    assert rows(state) == []
 
 
 def test_a_state_of_another_history_is_not_continued(log: EventLog, state: StateFile) -> None:
@@ -261,4 +269,6 @@ def test_a_full_disk_stops_replay_and_quarantines_nothing(log: EventLog, state: 
     with pytest.raises(StorageError) as caught:
         replay(log, state, Full(), open_bodies, after_seq=0, limit=10)
 
-    assert caught.value.code == "disk_full" and state.quarantined == 0 and state.position.seq == 0
+    assert caught.value.code == "disk_full"
+    assert state.quarantined == 0
+    assert state.position.seq == 0

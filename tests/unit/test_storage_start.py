@@ -1,4 +1,4 @@
-"""The anchor and the start-up rule: what log, state and anchor may disagree on, and what is refused by name."""
+"""The anchor and the start-up rule: which contradictions of log, state and anchor are refused by name."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_an_anchor_that_is_no_anchor_is_told(log: EventLog, tmp_path: Path) -> N
         == code(b"\xff\xfe")
         == "anchor_damaged"
     )
-    assert code(b'{"format": 2, "shape": "unknown"}') == "format_too_new"
+    assert code(b'{"format": 2, "shape": "unknown"}') == "file_newer"
     anchor.write(path, MAC_KEY, anchored(log, 5))
     with pytest.raises(StorageError) as caught:
         anchor.read(path, b"x" * 32)
@@ -169,11 +169,7 @@ def test_one_flipped_bit_in_the_write_ahead_log_is_noticed_through_state_or_anch
         (directory / "events.0001.db").write_bytes(main)
         damaged = wal[:offset] + bytes([wal[offset] ^ 16]) + wal[offset + 1 :]
         (directory / "events.0001.db-wal").write_bytes(damaged)
-        try:
-            copy = EventLog.open(directory, KEY, "write")
-        except StorageError as error:
-            assert error.code == "file_unreadable"
-            continue
+        copy = EventLog.open(directory, KEY, "write")
         try:
             copy.verify(1, copy.head.seq)
             if copy.head.seq == 20:

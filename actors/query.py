@@ -1,0 +1,345 @@
+"""A query actor: reads, live queries and change streams, in as many processes as `query.workers` says.
+
+*Owns* one read-only connection to the state, the windows of its live queries, the position of its streams.
+*Handles* Read, Subscribe, SubscribeChanges, Unsubscribe, Ack, Ping, Describe, QueryStatus; CacheAt from the cache.
+*Emits* Snapshot, Diff, Changes, Rehydrate and LiveFailed pushes; CachePut to the cache.
+*After a crash* its clients notice the new epoch and subscribe again from where they were.
+"""
+
+import logging
+import secrets
+import threading
+from collections import deque
+from pathlib import Path
+from zlib import crc32
+
+import zmq
+
+from keepdb.cache.reader import CacheReader
+from keepdb.crypto import kdf
+from keepdb.errors import StorageError, Unavailable
+from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
+from keepdb.query.catalog import make_catalog
+from keepdb.query.limits import QueryLimits
+from keepdb.query.live import LiveEngine
+from keepdb.query.opening import SealedItem
+from keepdb.query.plan import Plan
+from keepdb.query.run import RawResult, Reader
+from keepdb.query.streams import ChangeStreams
+from keepdb.schema.describe import describe
+from keepdb.storage.state import StateFile
+from messages.base import Done, Message, Request, encode
+from messages.caching import CacheAt, CacheHello, CachePut
+from messages.control import Service
+from messages.feed import Advanced, StateSwitched
+from messages.queries import (
+    Ack,
+    Describe,
+    Description,
+    Moved,
+    Ping,
+    Pong,
+    QueryFigures,
+    QueryStatus,
+    Read,
+    Rows,
+    Subscribe,
+    SubscribeChanges,
+    Subscribed,
+    Unsubscribe,
+)
+from messages.sealing import Open, Opened
+
+logger = logging.getLogger("keepdb.query")
+
+#: How long opening the sealed values of one result may take.
+ENCRYPTION_S = 2.0
+#: A push that finds its client's queue full is tried again this soon.
+RETRY_S = 0.02
+#: At start the writer may still be building the state.
+STATE_POLL_S = 0.02
+
+Waiting = tuple[int, Request, Reply]
+
+
+class QueryActor(ProcessActor):
+    """Everything it shows comes from snapshots of the state, so it can be killed at any time."""
+
+    answers = (Opened,)
+
+    def on_ready(self) -> None:
+        config = self.seat.config
+        self._limits = QueryLimits(
+            limit_default=config.query.rows_default, limit_max=config.query.rows_max,
+            time_s=config.query.time_ms_max / 1000, subscriptions=config.query.subscriptions_max,
+            subscriptions_per_client=config.query.subscriptions_per_client_max,
+        )
+        self._epoch = secrets.token_hex(8)
+        self._catalog = make_catalog(self.seat.schema)
+        self._engine = LiveEngine(self._limits)
+        self._streams = ChangeStreams(config.query.subscriptions_max)
+        self._cache = CacheReader(self.seat.secrets[kdf.CACHE], config.cache.entry_kib_max * 1024)
+        self._waiting: list[Waiting] = []
+        self._outbox: deque[tuple[bytes, Message]] = deque()
+        self._turn_due = False
+        self._reads = self._slowest_us = 0
+        self._workers = [f"query-{number}" for number in range(1, config.query.workers + 1)]
+        self._open_state(self._find_state())
+        self.subscribe("writer", Advanced, StateSwitched)
+        self.inbox.every(1.0, self._tick)
+        self._greet_cache()
+
+    def _find_state(self) -> StateFile:
+        """The current state; waits for the writer to build one. Its ready timeout bounds the wait."""
+        while True:
+            state = StateFile.open_current(
+                Path(self.seat.data), self.seat.schema.hash, self.seat.secrets[kdf.FILE_STATE], "read"
+            )
+            if state is not None:
+                return state
+            self._pulse()
+            threading.Event().wait(STATE_POLL_S)
+
+    def _open_state(self, state: StateFile) -> None:
+        self._state = state
+        self._reader = Reader(
+            state.connection, self._catalog, clock=self.clock, open_values=self._open_values, limits=self._limits
+        )
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    @handles(Read)
+    def read(self, message: Read) -> Rows | Deferred:
+        started = self.clock.monotonic()
+        plan = self._reader.plan(message.query, message.sql)
+        with self._reader.snapshot() as seq:
+            if seq < message.at_least:
+                return self._wait_for(message.at_least, message)
+            result, cached = self._result(plan, seq)
+        self._reads += 1
+        self._slowest_us = max(self._slowest_us, int((self.clock.monotonic() - started) * 1_000_000))
+        return Rows(columns=result.columns, rows=result.rows, seq=result.seq, cursor=result.cursor, cached=cached)
+
+    def _result(self, plan: Plan, seq: int) -> tuple[RawResult, bool]:
+        """The result inside the current snapshot, from the cache if it is there and worth it."""
+        if not self._cache.is_open or self._is_cheap(plan):
+            return self._reader.run(plan), False
+        versions = self._reader.versions()
+        name = self._cache.name_of(plan.canonical, self._state.generation, plan.tables, versions)
+        kept = self._cache.get(name, seq)
+        if kept is not None:
+            return kept, True
+        started = self.clock.monotonic()
+        result = self._reader.run(plan)
+        cost_us = int((self.clock.monotonic() - started) * 1_000_000)
+        if cost_us >= self.seat.config.query.cache_above_us:
+            sealed = self._cache.seal(name, result)
+            if sealed is not None:
+                self.ref("cache").tell(CachePut(key=name, value=sealed, cost_us=cost_us))
+        return result, False
+
+    @staticmethod
+    def _is_cheap(plan: Plan) -> bool:
+        """A few rows in order cost less than asking the cache."""
+        return plan.key >= 0 and getattr(plan, "limit", 0) <= 1
+
+    def _wait_for(self, at_least: int, message: Request) -> Deferred:
+        self._waiting.append((at_least, message, self.defer()))
+        return DEFERRED
+
+    @handles(Describe)
+    def describe(self, message: Describe) -> Description:
+        return Description(schema_hash=self.seat.schema.hash, schema=describe(self.seat.schema))
+
+    @handles(QueryStatus)
+    def query_status(self, message: QueryStatus) -> QueryFigures:
+        return QueryFigures(
+            seq=self._state.position.seq, reads=self._reads, live_queries=self._engine.windows,
+            subscribers=self._engine.subscribers + len(self._streams), cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses, slowest_us=self._slowest_us,
+        )
+
+    # -- subscriptions -----------------------------------------------------------------------------------
+
+    @handles(Subscribe)
+    def subscribe_query(self, message: Subscribe) -> Subscribed | Moved | Deferred:
+        plan = self._reader.plan(message.query, message.sql)
+        owner = self._workers[crc32(plan.canonical) % len(self._workers)]
+        if owner != self.seat.name:
+            return Moved(sub=message.sub, service=owner)
+        seq = self._reader.position()
+        if seq < message.at_least:
+            return self._wait_for(message.at_least, message)
+        client = self._client()
+        # The same name again is a client that renews after a restart of either side.
+        self._engine.unsubscribe(client, message.sub)
+        self._engine.subscribe(client, message.sub, plan, message.credit, message.at_least)
+        self._take_turn()
+        return self._subscribed(message.sub, seq)
+
+    @handles(SubscribeChanges)
+    def subscribe_changes(self, message: SubscribeChanges) -> Subscribed:
+        seq = self._streams.subscribe(self._client(), message, self._state)
+        self._take_turn()
+        return self._subscribed(message.sub, seq)
+
+    @handles(Unsubscribe)
+    def unsubscribe(self, message: Unsubscribe) -> Done:
+        client = self._client()
+        self._engine.unsubscribe(client, message.sub)
+        self._streams.unsubscribe(client, message.sub)
+        return Done()
+
+    @handles(Ack)
+    def ack(self, message: Ack) -> None:
+        self._engine.ack(self.told.peer, message.sub, message.count)
+        self._streams.ack(self.told.peer, message.sub, message.count)
+        self._take_turn()
+
+    @handles(Ping)
+    def ping(self, message: Ping) -> Pong:
+        client = self._client()
+        return Pong(epoch=self._epoch, subscriptions=self._engine.count(client) + self._streams.count(client))
+
+    def _subscribed(self, sub: str, seq: int) -> Subscribed:
+        return Subscribed(sub=sub, seq=seq, generation=self._state.log_generation, epoch=self._epoch)
+
+    def _client(self) -> bytes:
+        assert self.inbox.reply is not None
+        return self.inbox.reply.peer
+
+    # -- following the writer ------------------------------------------------------------------------------
+
+    @handles(Advanced)
+    def advanced(self, message: Advanced) -> None:
+        if self._engine.windows or self._streams or self._waiting:
+            self._take_turn()
+
+    @handles(StateSwitched)
+    def state_switched(self, message: StateSwitched) -> None:
+        if message.path == self._state.path.name:
+            self._take_turn()
+            return
+        path = Path(self.seat.data) / message.path
+        fresh = StateFile.open(path, self.seat.secrets[kdf.FILE_STATE], "read")
+        self._state.close()
+        self._open_state(fresh)
+        self._engine.restart()
+        self._take_turn()
+        logger.info("reading state generation %d", message.generation)
+
+    def _take_turn(self) -> None:
+        """Do live work after what is already waiting in the inbox."""
+        if not self._turn_due:
+            self._turn_due = True
+            self.inbox.after(0.0, self._turn)
+
+    def _turn(self) -> None:
+        """Answer who waited for a position, then push what changed: one slice, then the inbox again."""
+        self._turn_due = False
+        self._answer_waiting()
+        if self._outbox:
+            self._drain_outbox()
+        if self._engine.windows:
+            with self._reader.snapshot() as seq:
+                # Versions come from the snapshot, not from the hint: a hint may have been lost.
+                self._engine.advance(self._reader.versions(), seq)
+                pushes = self._engine.refresh(self._reader.run) if self._engine.waiting else []
+            for client, push in pushes:
+                self._push(client, push)
+        sent = 0
+        for client, push in self._streams.pushes(self._state):
+            self._push(client, push)
+            sent += 1
+        if sent or self._engine.waiting:
+            self._take_turn()
+
+    def _answer_waiting(self) -> None:
+        if not self._waiting:
+            return
+        seq, now = self._reader.position(), self.clock.monotonic()
+        waiting, self._waiting = self._waiting, []
+        for at_least, message, reply in waiting:
+            if at_least > seq and now < reply.deadline:
+                self._waiting.append((at_least, message, reply))
+                continue
+            self.inbox.reply = reply
+            try:
+                if at_least > seq:
+                    raise Unavailable(
+                        "not_there_yet", f"The state is at {seq} and did not reach {at_least} in time.",
+                        fix="Try again; `keepdb status` shows whether the writer runs.",
+                    )
+                reply.set(self.handlers[type(message)](self, message))
+            except Exception:
+                reply.set_exception()
+
+    def _tick(self) -> None:
+        if self._waiting or self._engine.windows or self._streams:
+            self._take_turn()
+
+    # -- pushing -----------------------------------------------------------------------------------------
+
+    def _push(self, client: bytes, push: Message) -> None:
+        if self._outbox or not self._send(client, push):
+            self._outbox.append((client, push))
+            self.inbox.after(RETRY_S, self._turn)
+
+    def _drain_outbox(self) -> None:
+        """Bounded by the credits of all subscriptions together."""
+        while self._outbox and self._send(*self._outbox[0]):
+            self._outbox.popleft()
+        if self._outbox:
+            self.inbox.after(RETRY_S, self._turn)
+
+    def _send(self, client: bytes, push: Message) -> bool:
+        """False when the client's queue is full. A client that is gone takes its subscriptions along."""
+        try:
+            self.router.send_multipart([client, b"", encode(push)], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError:
+            self._engine.drop_client(client)
+            self._streams.drop_client(client)
+        return True
+
+    # -- peers -------------------------------------------------------------------------------------------
+
+    @handles(CacheAt)
+    def cache_at(self, message: CacheAt) -> None:
+        self._cache.open(message.path)
+
+    def on_peer_up(self, service: Service, restarts: int) -> None:
+        if service.name == "cache":
+            self._greet_cache()
+
+    def on_peer_down(self, name: str) -> None:
+        if name == "cache":
+            self._cache.close()
+
+    def _greet_cache(self) -> None:
+        try:
+            self.ref("cache").tell(CacheHello(name=self.seat.name))
+        except Unavailable:
+            logger.debug("no cache yet")
+
+    def _open_values(self, items: list[SealedItem]) -> tuple[bytes | None, ...]:
+        opened = self.ref("encryption").ask(Open(items=tuple(items)), Opened, timeout=ENCRYPTION_S)
+        if opened.damaged:
+            collection, field, _, _ = items[opened.damaged[0]]
+            raise StorageError(
+                "value_unreadable",
+                f"An encrypted value (collection {collection}, field {field}) does not open under its key.",
+                fix="Run `keepdb rebuild`; if it stays so, restore a backup.",
+            )
+        return opened.values
+
+    def on_stop(self) -> None:
+        self._cache.close()
+        self._state.close()
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "reads": self._reads, "live_queries": self._engine.windows, "subscribers": self._engine.subscribers,
+            "cache_hits": self._cache.hits, "cache_misses": self._cache.misses, "slowest_us": self._slowest_us,
+        }

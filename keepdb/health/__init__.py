@@ -1,0 +1,1 @@
+"""What the health actor measures and judges; pure functions over files and figures."""

@@ -1,0 +1,109 @@
+"""Change streams: every change after a position, gap-free and in order, at each subscriber's own pace (L3).
+
+Nothing is queued: a stream is a position in the changes ring, read on when the subscriber has credit. A
+position the ring no longer reaches is answered with Rehydrate, never with silence.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from keepdb.errors import InvalidRequest, Unavailable
+from keepdb.storage.state import StateFile
+from messages.queries import Changes, Rehydrate, SubscribeChanges
+
+#: Bytes of ring read for one push.
+SLICE_BYTES = 256 * 1024
+#: Pushes a client may let the server have under way, per stream.
+CREDIT_MAX = 1_024
+
+
+class _Stream(msgspec.Struct):
+    """One subscription. seq: everything up to it has been sent. generation: of the log it counts in."""
+
+    client: bytes
+    sub: str
+    seq: int
+    generation: int
+    collections: frozenset[str]
+    credit: int
+
+
+class ChangeStreams:
+    """All change streams of one query actor. streams_max: policy limit."""
+
+    def __init__(self, streams_max: int) -> None:
+        self._streams: dict[tuple[bytes, str], _Stream] = {}
+        self._max = streams_max
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def count(self, client: bytes) -> int:
+        return sum(1 for owner, _ in self._streams if owner == client)
+
+    def subscribe(self, client: bytes, message: SubscribeChanges, state: StateFile) -> int:
+        """Add (or renew) a stream; returns the position it starts from. Raises InvalidRequest, Unavailable."""
+        if not 1 <= message.credit <= CREDIT_MAX:
+            raise InvalidRequest(
+                "query_bad_value", f"credit: found {message.credit}, allowed: 1 to {CREDIT_MAX}.",
+                fix="Give the number of pushes you can take before you acknowledge.",
+            )  # fmt: skip
+        key = (client, message.sub)
+        if key not in self._streams and len(self._streams) >= self._max:
+            raise Unavailable(
+                "live_too_many_subscriptions", f"There are {len(self._streams)} change streams, which is the limit.",
+                fix="Unsubscribe from what is no longer needed.", retryable=False,
+            )  # fmt: skip
+        now = state.position.seq
+        seq = now if message.after < 0 else message.after
+        # Another generation counts other events: -1 makes the next push a Rehydrate.
+        foreign = message.generation not in (0, state.log_generation)
+        self._streams[key] = _Stream(
+            client, message.sub, -1 if foreign else seq, state.log_generation, frozenset(message.collections),
+            message.credit,
+        )  # fmt: skip
+        return seq
+
+    def unsubscribe(self, client: bytes, sub: str) -> bool:
+        return self._streams.pop((client, sub), None) is not None
+
+    def drop_client(self, client: bytes) -> None:
+        for key in [key for key in self._streams if key[0] == client]:
+            del self._streams[key]
+
+    def ack(self, client: bytes, sub: str, count: int) -> None:
+        stream = self._streams.get((client, sub))
+        if stream is not None and count > 0:
+            stream.credit = min(stream.credit + count, CREDIT_MAX)
+
+    def pushes(self, state: StateFile) -> Iterator[tuple[bytes, Changes | Rehydrate]]:
+        """One push for every stream that is behind and has credit; call again until nothing comes."""
+        head = state.position.seq
+        for stream in list(self._streams.values()):
+            if stream.seq == head or stream.credit < 1:
+                continue
+            stream.credit -= 1
+            yield stream.client, self._next(stream, state, head)
+
+    def _next(self, stream: _Stream, state: StateFile, head: int) -> Changes | Rehydrate:
+        batches = None
+        if stream.generation == state.log_generation and stream.seq >= 0:
+            batches = state.changes_after(stream.seq, SLICE_BYTES)
+        if not batches:
+            reason = "the changes since then are no longer kept" if stream.seq >= 0 else "the log was replaced"
+            stream.seq, stream.generation = head, state.log_generation
+            return Rehydrate(sub=stream.sub, seq=head, generation=stream.generation, reason=reason)
+        first, stream.seq = stream.seq + 1, batches[-1].seq_last
+        rows = [
+            (change.seq, name, change.op, str(change.id))
+            for batch in batches
+            for change in batch.changes
+            if change.seq >= first and self._wanted(stream, name := change.collection.replace("__", "."))
+        ]
+        return Changes(sub=stream.sub, seq_first=first, seq_last=stream.seq, rows=rows)
+
+    @staticmethod
+    def _wanted(stream: _Stream, name: str) -> bool:
+        """Child rows count as their collection's: "conversations.messages" is wanted with "conversations"."""
+        return not stream.collections or name in stream.collections or name.partition(".")[0] in stream.collections
