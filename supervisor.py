@@ -1,8 +1,13 @@
 """The command `keepdb`: parses, loads configuration, and runs the tree.
 
-`python supervisor.py …`, `python -m supervisor …` and `keepdb …` are the same. Imports stand inside `main`,
+`python supervisor.py …`, `python -m supervisor …` and `keepdb …` are the same. Imports stand inside functions,
 because every child process imports this module as its own main again.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepdb.runtime.start import Registry
 
 
 def main() -> None:
@@ -11,13 +16,19 @@ def main() -> None:
 
     # `host` is what an app spawns: no command-line parser, so that it is up 60 ms sooner.
     if sys.argv[1:2] == ["host"]:
-        from actors.registry import REGISTRY
         from keepdb.runtime.hosted import run_hosted
 
-        sys.exit(run_hosted(REGISTRY, sys.argv[2:]))
+        sys.exit(run_hosted(registry(), sys.argv[2:]))
     from keepdb.cli import run_cli
 
-    run_cli()
+    sys.exit(run_cli(registry))
+
+
+def registry() -> "Registry":
+    """The actors there are. The core is handed them, so that it never imports an actor."""
+    from actors.registry import REGISTRY
+
+    return REGISTRY
 
 
 if __name__ == "__main__":

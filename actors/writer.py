@@ -21,6 +21,7 @@ from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
 from keepdb.fabric.reply import refusal
 from keepdb.storage.changes import RingLimits
+from keepdb.storage.connection import CheckpointMode
 from keepdb.storage.entries import LogEvent
 from messages.base import Done, Message
 from messages.commits import Commit, Rebuild, Receipt, RequestOutcome, WriterFigures, WriterStatus
@@ -40,6 +41,8 @@ SYNC_S = 30.0
 HINT_S = 1.0
 #: Readers let go of an old state within their transaction limit of 2 s.
 OLD_STATE_S = 10.0
+#: Least time between two checkpoints.
+CHECKPOINT_S = 0.2
 #: How soon after a failure the files are opened anew.
 REOPEN_S = 0.25
 
@@ -53,7 +56,7 @@ class Writer(ProcessActor):
         config, secrets = self.seat.config.writer, self.seat.secrets
         self._pending: list[Asked] = []
         self._trouble = ""
-        self._rebuild_total = 0
+        self._checkpoint_at = self._mended_at = 0.0
         self._starting = True
         places = Places(
             Path(self.seat.data), secrets[kdf.FILE_LOG], secrets[kdf.FILE_STATE], secrets[kdf.ANCHOR],
@@ -184,17 +187,19 @@ class Writer(ProcessActor):
     def _tend(self) -> None:
         """Between bursts: keep WAL and anchor within their limits."""
         config = self.seat.config.writer
-        if self._wal_bytes() > config.checkpoint_kib * KIB:
+        if self._wal_bytes() > config.checkpoint_kib * KIB and self.clock.monotonic() >= self._checkpoint_at:
             self._checkpoint("PASSIVE")
+            # A reader may keep part of it; trying again after every batch would not help.
+            self._checkpoint_at = self.clock.monotonic() + CHECKPOINT_S
         if self.store.anchor_age() >= config.anchor_events:
             self._write_anchor()
 
-    def _checkpoint(self, mode: str) -> bool:
+    def _checkpoint(self, mode: CheckpointMode) -> bool:
         """Move the WALs into their files. False if a reader keeps them from shrinking."""
         try:
             with self.busy("checkpoint", SYNC_S):
-                self.store.log.checkpoint("TRUNCATE" if mode == "TRUNCATE" else "PASSIVE")
-                self.store.state.checkpoint("TRUNCATE" if mode == "TRUNCATE" else "PASSIVE")
+                self.store.log.checkpoint(mode)
+                self.store.state.checkpoint(mode)
         except StorageError as error:
             logger.warning("a checkpoint failed: %s", error.code)
         return self._wal_bytes() <= self.seat.config.writer.wal_mib_max * MIB

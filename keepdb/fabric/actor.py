@@ -19,6 +19,7 @@ from pykka import messages as pykka_messages
 from keepdb.clock import Clock
 from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.doorkeeper import Doorkeeper
+from keepdb.fabric.feed import Subscription, topic_of
 from keepdb.fabric.inbox import Drained, Due, Inbox, Socket, Told
 from keepdb.fabric.ref import RemoteRef
 from keepdb.fabric.reply import DEFERRED, Deferred, Reply
@@ -229,16 +230,17 @@ class ProcessActor(pykka.Actor):
             self._refs[name] = known
         return known
 
-    def subscribe(self, name: str, *types: type[Message]) -> None:
-        """Hear a peer's feed; its messages arrive like tells."""
+    def subscribe(self, name: str, *types: type[Message]) -> Subscription:
+        """Hear a peer's feed; its messages arrive like tells. Choose the topics with the returned handle."""
         service = self._directory[name]
         socket = build_socket(self.inbox.context, "sub", self.seat.own, service.key.encode())
         socket.connect(service.feed)
         self.inbox.listen(socket, decoder(*types).decode)
+        return Subscription(socket)
 
     def publish(self, message: Message) -> None:
-        """To every subscriber of this actor's feed; may be lost, so it is only ever a hint."""
-        self.feed.send(encode(message))
+        """To the subscribers of the message's tag; may be lost, so it is only ever a hint."""
+        self.feed.send_multipart([topic_of(type(message)), encode(message)])
 
     def report(self, message: Message) -> None:
         """A tell to the supervisor."""
@@ -283,4 +285,4 @@ class ProcessActor(pykka.Actor):
             self._beat()
 
 
-__all__ = ["DEFERRED", "Deferred", "ProcessActor", "Reply", "handles"]
+__all__ = ["DEFERRED", "Deferred", "ProcessActor", "Reply", "Subscription", "handles"]

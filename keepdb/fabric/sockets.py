@@ -49,6 +49,4 @@ def build_socket(
     if kind == "router":
         # An unroutable or full peer raises instead of losing the message silently.
         socket.router_mandatory = True
-    if kind == "sub":
-        socket.subscribe(b"")
     return socket

@@ -39,11 +39,12 @@ class QueryField:
     rows: "Source | None" = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """What `from` names: a collection, or the child rows of one as "conversations.messages".
 
     plain: the fields that are columns. hidden: columns no client sees. soft_delete: has deletedAt.
+    Equal only to itself, so that compiled shapes can be remembered by it.
     """
 
     name: str

@@ -10,7 +10,7 @@ import msgspec
 from .catalog import QueryField, Source
 from .cursor import encode_cursor
 from .order import OrderTerm, signature
-from .predicate import Predicate
+from .predicate import Predicate, fields_of
 
 _packer = msgspec.msgpack.Encoder()
 
@@ -49,28 +49,23 @@ class ChildRead:
 
 
 @dataclass(frozen=True)
-class CompiledQuery:
-    """A structured query ready to run. Raw rows hold `columns` first, then what only the cursor needs.
+class Shape:
+    """What a query returns and in which order; the rest of it is about which rows.
 
-    key: column of the id, -1 where rows have none (aggregates). order_at: the order's columns in a raw row.
-    reads: (table, column) pairs that can change the result. where, order, limit: for incremental windows.
+    selected: SQL of the columns. key: column of the id, -1 where rows have none (aggregates). order_at: the
+    order's columns in a raw row, which holds `columns` first, then what only the cursor needs. reads: (table,
+    column) pairs shown or sorted by.
     """
 
-    schema_hash: str
-    source: Source
-    sql: str
-    params: tuple[Any, ...]
+    selected: str
     columns: tuple[ResultColumn, ...]
-    key: int
-    where: Predicate = field(repr=False)
     order: tuple[OrderTerm, ...]
     order_at: tuple[int, ...]
-    limit: int
-    with_deleted: bool
-    children: tuple[ChildRead, ...]
     tables: frozenset[str]
     reads: frozenset[tuple[str, str]]
-    cursor_chars: int
+    key: int = -1
+    grouped: str = ""
+    children: tuple[ChildRead, ...] = ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -83,19 +78,58 @@ class CompiledQuery:
         return any(column.sealed for columns in groups for column in columns)
 
     @cached_property
+    def ordered(self) -> str:
+        """ORDER BY, by number: the arms of a UNION can only be ordered by what they return."""
+        directions = ["DESC" if term.descending else "ASC" for term in self.order]
+        terms = [f"{at + 1} {direction}" for at, direction in zip(self.order_at, directions, strict=True)]
+        return f" ORDER BY {', '.join(terms)}" if terms else ""
+
+
+@dataclass(frozen=True)
+class CompiledQuery:
+    """A structured query ready to run. where, order (of the shape), limit: for incremental windows."""
+
+    schema_hash: str
+    source: Source
+    shape: Shape
+    sql: str
+    params: tuple[Any, ...]
+    where: Predicate = field(repr=False)
+    limit: int
+    with_deleted: bool
+    cursor_chars: int
+
+    @property
+    def key(self) -> int:
+        """Column of the id in a row, -1 where rows have none."""
+        return self.shape.key
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """Tables whose changes can change the result."""
+        return self.shape.tables
+
+    @cached_property
+    def reads(self) -> frozenset[tuple[str, str]]:
+        """(table, column) pairs whose changes can change the result."""
+        names = [found.name for found in fields_of(self.where)] + ["deletedAt"] * (not self.with_deleted)
+        return self.shape.reads.union((self.source.table, name) for name in names)
+
+    @cached_property
     def canonical(self) -> bytes:
         """Equal only for queries with the same answer; part of cache keys and the name of a live window."""
-        return _packer.encode([self.schema_hash[:12], self.sql, self.params, self.names])
+        return _packer.encode([self.schema_hash[:12], self.sql, self.params, self.shape.names])
 
     def cursor_after(self, row: Any) -> str:
         """Cursor of the page that follows a raw row."""
-        key = [row[at] for at in self.order_at]
-        return encode_cursor(self.schema_hash, signature(self.source, self.order), key, self.cursor_chars)
+        key = [row[at] for at in self.shape.order_at]
+        order = signature(self.source, self.shape.order)
+        return encode_cursor(self.schema_hash, order, key, self.cursor_chars)
 
 
 @dataclass(frozen=True)
 class SqlPlan:
-    """Read-only SQL that passed the guard. Its rows have no key. dropped: result columns never shown.
+    """Read-only SQL that passed the guard. Its rows have no key. dropped: columns never shown.
 
     reads_sealed: whether it touches encrypted columns; then results must be searched for stray records.
     """
@@ -112,7 +146,7 @@ class SqlPlan:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns)
+        return tuple(column.name for at, column in enumerate(self.columns) if at not in self.dropped)
 
     @cached_property
     def opens(self) -> bool:

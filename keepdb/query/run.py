@@ -124,18 +124,19 @@ class Reader:
         cursor = None
         if len(fetched) > plan.limit:
             del fetched[plan.limit :]
-            cursor = plan.cursor_after(fetched[-1]) if plan.order else None
-        width = len(plan.columns)
+            cursor = plan.cursor_after(fetched[-1])
+        shape = plan.shape
+        width = len(shape.columns)
         rows: list[Row] = [list(row[:width]) for row in fetched]
         opening = Opening()
-        children = [(child, self._children(child, rows, plan.key, opening)) for child in plan.children]
-        if plan.opens:
-            opening.collect(rows, plan.columns)
+        children = [(child, self._children(child, rows, plan.key, opening)) for child in shape.children]
+        if shape.opens:
+            opening.collect(rows, shape.columns)
             opening.open(self._open_values)
-        convert(rows, plan.columns)
+        convert(rows, shape.columns)
         for child, found in children:
             _attach(child, found, rows, plan.key)
-        return RawResult(plan.names, rows, plan.key, self._seq, cursor)
+        return RawResult(shape.names, rows, plan.key, self._seq, cursor)
 
     def _children(self, child: ChildRead, rows: list[Row], key: int, opening: Opening) -> list[Row]:
         parents = msgspec.json.encode([row[key] for row in rows]).decode()

@@ -159,6 +159,27 @@ def checkpoint(connection: apsw.Connection, mode: CheckpointMode) -> tuple[int, 
     return connection.wal_checkpoint(mode=getattr(apsw, f"SQLITE_CHECKPOINT_{mode}"))
 
 
+class WalBacklog:
+    """How many bytes of a write-ahead log are waiting to be moved into the main file.
+
+    The file's size would not do: a log that was moved completely is written again from its beginning, and keeps
+    its size.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._page_bytes = int(connection.pragma("page_size"))
+        self.bytes = file_bytes(wal_path(path))
+        connection.set_wal_hook(self._on_commit)
+
+    def _on_commit(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        self.bytes = pages * self._page_bytes
+        return apsw.SQLITE_OK
+
+    def moved(self, frames: int, moved: int) -> None:
+        """A checkpoint found so many frames and moved so many."""
+        self.bytes = max(0, frames - moved) * self._page_bytes
+
+
 def rows(
     connection: apsw.Connection, sql: str, parameters: Sequence[int | str | bytes] = ()
 ) -> list[tuple[Any, ...]]:

@@ -16,6 +16,7 @@ from keepdb.errors import InvariantBroken, StorageError
 
 from .connection import (
     CheckpointMode,
+    WalBacklog,
     checkpoint,
     delete_database,
     explained,
@@ -24,7 +25,6 @@ from .connection import (
     rows,
     storage_error,
     sync_directory,
-    wal_path,
 )
 from .entries import Head, LogEntry, LogEvent, Recorded, genesis, link, pack_ids, unpack_ids
 from .faults import CommitFailed, LogDamaged
@@ -71,6 +71,7 @@ class EventLog:
         self.path = path
         self.connection = connection
         self._lock = lock
+        self._backlog = WalBacklog(connection, path)
         meta = self._meta()
         self.generation: int = meta["generation"]
         self.db_id: bytes = meta["db_id"]
@@ -184,8 +185,8 @@ class EventLog:
 
     @property
     def wal_bytes(self) -> int:
-        """Size of the write-ahead log file."""
-        return file_bytes(wal_path(self.path))
+        """Bytes of the write-ahead log that are not in the main file yet. For the writer only."""
+        return self._backlog.bytes
 
     @property
     def file_bytes(self) -> int:
@@ -371,7 +372,9 @@ class EventLog:
     def checkpoint(self, mode: CheckpointMode) -> tuple[int, int]:
         """Move pages from the WAL into the main file; returns (frames in the WAL, frames moved)."""
         with explained(self.path):
-            return checkpoint(self.connection, mode)
+            done = checkpoint(self.connection, mode)
+        self._backlog.moved(*done)
+        return done
 
     def mark_complete(self) -> None:
         """From now on open() finds this generation."""

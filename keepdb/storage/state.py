@@ -18,6 +18,7 @@ from .changes import DEFAULT_LIMITS, RING_TABLE, Capture, ChangeBatch, Ring, Rin
 from .connection import (
     FILE_BYTES_MIN,
     CheckpointMode,
+    WalBacklog,
     checkpoint,
     delete_database,
     explained,
@@ -25,7 +26,6 @@ from .connection import (
     open_database,
     rows,
     sync_directory,
-    wal_path,
 )
 from .generations import state_names, state_path
 
@@ -63,6 +63,7 @@ class StateFile:
         """Use create(), open() or open_current()."""
         self.path = path
         self.connection = connection
+        self._backlog = WalBacklog(connection, path)
         self.limits = limits
         meta = self._meta("format, schema_hash, generation, log_generation, complete")
         if meta[0] > STATE_FORMAT:
@@ -150,8 +151,8 @@ class StateFile:
 
     @property
     def wal_bytes(self) -> int:
-        """Size of the write-ahead log file."""
-        return file_bytes(wal_path(self.path))
+        """Bytes of the write-ahead log that are not in the main file yet. For the writer only."""
+        return self._backlog.bytes
 
     @property
     def file_bytes(self) -> int:
@@ -222,14 +223,16 @@ class StateFile:
         """From now on open_current() finds this file, also after a power cut."""
         with explained(self.path):
             self.connection.execute("UPDATE _meta SET complete = 1")
-            checkpoint(self.connection, "TRUNCATE")
+            self.checkpoint("TRUNCATE")
             sync_directory(self.path.parent)
         self.complete = True
 
     def checkpoint(self, mode: CheckpointMode) -> tuple[int, int]:
         """Move pages from the WAL into the main file; returns (frames in the WAL, frames moved)."""
         with explained(self.path):
-            return checkpoint(self.connection, mode)
+            done = checkpoint(self.connection, mode)
+        self._backlog.moved(*done)
+        return done
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""

@@ -91,11 +91,20 @@ def test_a_filter_finds_exactly_its_rows(world: World, where: dict[str, Any], fo
 def test_rows_come_as_wire_values_under_their_column_names(world: World) -> None:
     result = world.query(where={"id": "b"})
 
-    assert result.columns == tuple(COLUMNS) and result.key == 0 and result.cursor is None
+    assert result.columns == tuple(COLUMNS)
+    assert result.key == 0
+    assert result.cursor is None
     (row,) = result.rows
     assert dict(zip(result.columns, row, strict=True)) | {"v": None} == {
         **dict.fromkeys(COLUMNS),
-        **{"id": "b", "t": "Beta_1", "i": 2, "r": 1.5, "b": False, "w": 2_000, "e": "mid", "l": ["y"]},
+        "id": "b",
+        "t": "Beta_1",
+        "i": 2,
+        "r": 1.5,
+        "b": False,
+        "w": 2_000,
+        "e": "mid",
+        "l": ["y"],
         "j": {"k": 1},
     }
 
@@ -123,8 +132,10 @@ def test_a_limit_gives_a_cursor_only_if_there_is_more(world: World) -> None:
     first = world.query(limit=3)
     rest = world.query(limit=3, after=first.cursor)
 
-    assert [row[0] for row in first.rows] == ["a", "b", "c"] and first.cursor is not None
-    assert [row[0] for row in rest.rows] == ["d"] and rest.cursor is None
+    assert [row[0] for row in first.rows] == ["a", "b", "c"]
+    assert first.cursor is not None
+    assert [row[0] for row in rest.rows] == ["d"]
+    assert rest.cursor is None
     assert world.query(limit=4).cursor is None
 
 
@@ -144,14 +155,16 @@ def test_aggregates_count_and_calculate_per_group_in_order_of_the_group(world: W
         aggregates={"n": {"count": "*"}, "known": {"count": "r"}, "sum": {"sum": "i"}, "last": {"max": "t"}},
     )
 
-    assert result.columns == ("b", "n", "known", "sum", "last") and result.key == -1
+    assert result.columns == ("b", "n", "known", "sum", "last")
+    assert result.key == -1
     assert result.rows == [[None, 1, 0, None, None], [False, 1, 1, 2, "Beta_1"], [True, 2, 1, 4, "alpha"]]
 
 
 def test_aggregates_without_groups_are_one_row(world: World) -> None:
     result = world.query(aggregates={"n": {"count": "*"}, "mean": {"avg": "i"}, "least": {"min": "w"}})
 
-    assert result.rows == [[4, 2.0, 1_000]] and result.cursor is None
+    assert result.rows == [[4, 2.0, 1_000]]
+    assert result.cursor is None
 
 
 def test_groups_are_read_page_by_page(world: World) -> None:
@@ -205,7 +218,8 @@ def test_child_rows_can_be_queried_themselves(tmp_path: Path) -> None:
             select=("label", "hidden"),
         )
 
-        assert result.rows == [["p4", "4", 4], ["p3", "3", 3]] and result.cursor is not None
+        assert result.rows == [["p4", "4", 4], ["p3", "3", 3]]
+        assert result.cursor is not None
 
 
 def test_an_erased_value_is_null(tmp_path: Path) -> None:
@@ -325,7 +339,8 @@ def test_values_never_become_sql() -> None:
         LIMITS,
     )
 
-    assert "DROP" not in compiled.sql and compiled.params.count(poison) == 3
+    assert "DROP" not in compiled.sql
+    assert compiled.params.count(poison) == 3
 
 
 def test_the_same_query_written_differently_has_the_same_canonical_form() -> None:

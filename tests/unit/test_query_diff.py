@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from keepdb.query.diff import apply_diff, diff_rows, same_value
 from messages.queries import Diff
 
-CELLS = st.one_of(st.none(), st.booleans(), st.integers(0, 1), st.sampled_from([0.0, 1.0, "x", {"a": 1}, {"a": True}]))
+CELLS = st.one_of(
+    st.none(), st.booleans(), st.integers(0, 1), st.sampled_from([0.0, 1.0, "x", {"a": 1}, {"a": True}])
+)
 ROWS = st.lists(st.tuples(CELLS, st.integers(0, 12)), max_size=12, unique_by=lambda row: row[1])
 
 
@@ -18,7 +20,9 @@ def test_the_difference_of_two_lists_applied_to_the_first_gives_the_second(
     old: list[tuple[Any, int]], new: list[tuple[Any, int]]
 ) -> None:
     made = diff_rows(old, new, 1)
-    applied = apply_diff(old, 1, Diff(sub="s", seq=1, exit=made.exit, update=made.update, enter=made.enter, move=made.move))
+    applied = apply_diff(
+        old, 1, Diff(sub="s", seq=1, exit=made.exit, update=made.update, enter=made.enter, move=made.move)
+    )
 
     assert same_value(applied, new)
     assert (made.size == 0) == same_value(old, new)

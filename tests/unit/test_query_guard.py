@@ -19,7 +19,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world_in(tmp_path_factory.mktemp("state"), QueryLimits(time_s=0.3)) as made:
         made.put(
             "things",
-            {"id": "a", "t": "alpha", "i": 1, "b": 1, "j": '{"k":[1]}', "v": b"\x00\x00\x80?", "secret": {"s": 1}},
+            {
+                "id": "a",
+                "t": "alpha",
+                "i": 1,
+                "b": 1,
+                "j": '{"k":[1]}',
+                "v": b"\x00\x00\x80?",
+                "secret": {"s": 1},
+            },
             {"id": "b", "t": "beta", "i": 2, "b": 0, "secret": "two"},
             {"id": "c"},
         )
@@ -50,10 +58,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         ("SELECT i FROM things UNION ALL SELECT b FROM things WHERE id = 'a' ORDER BY 1", [], "i",
          [[None], [1], [1], [2]]),
         ("SELECT b FROM things WHERE id = 'a' UNION ALL SELECT 'x'", [], "b", [[True], ["x"]]),
-        ("SELECT j FROM things WHERE id = 'a' UNION ALL SELECT 'not json'", [], "j", [[{"k": [1]}], ["not json"]]),
+        ("SELECT j FROM things WHERE id = 'a' UNION ALL SELECT 'text'", [], "j", [[{"k": [1]}], ["text"]]),
     ],
 )  # fmt: skip
-def test_reading_sql_gives_wire_values(world: World, sql: str, params: Any, columns: str, rows: list[Any]) -> None:
+def test_reading_sql_gives_wire_values(
+    world: World, sql: str, params: Any, columns: str, rows: list[Any]
+) -> None:
     result = world.sql(sql, params)
 
     assert result.columns == tuple(columns.split())
@@ -128,7 +138,7 @@ def test_explain_query_plan_shows_how_a_query_runs(world: World) -> None:
         ("SELECT CAST(x'ff' AS TEXT)", "sql_error"),
         ("SELECT 1 \x00; DROP TABLE things", "sql_error"),
         ("SELECT '\ud800'", "sql_error"),
-        ("SELECT " + "(" * 2_000 + "1" + ")" * 2_000, "sql_error"),
+        ("SELECT 1" + "+1" * 2_000, "sql_error"),
         ("SELECT '" + "x" * 100_000 + "'", "query_too_large"),
         ("SELECT printf('%*d', 100000000, 1)", "query_too_large"),
         ("SELECT hex(printf('%*d', 5000000, 1))", "query_too_large"),
@@ -140,7 +150,10 @@ def test_explain_query_plan_shows_how_a_query_runs(world: World) -> None:
         ("SELECT id, secret || '' AS x FROM things", "sql_error"),
         ("SELECT id, coalesce(secret, 1) FROM things", "sql_sealed"),
         ("SELECT id, t FROM things UNION ALL SELECT id, secret FROM things", "sql_sealed"),
-        ("SELECT t.id, u.secret FROM things u LEFT JOIN things t ON t.id = 'nobody' AND u.id = 'a'", "sql_sealed"),
+        (
+            "SELECT t.id, u.secret FROM things u LEFT JOIN things t ON t.id = 'nobody' AND u.id = 'a'",
+            "sql_sealed",
+        ),
     ],
 )
 def test_sql_that_may_not_run_is_refused(world: World, sql: str, code: str) -> None:
@@ -206,9 +219,10 @@ def test_a_query_without_end_is_stopped_in_time(world: World, sql: str) -> None:
 
 
 def test_a_query_that_eats_memory_is_stopped(tmp_path: Path) -> None:
-    with world_in(tmp_path, QueryLimits(memory_bytes=32 << 20, time_s=20)) as world:
-        with pytest.raises(InvalidRequest, match="32 MiB of memory"):
-            world.sql(ENDLESS + ", u AS (SELECT printf('%*d', 100000, n) AS s FROM t) SELECT s FROM u ORDER BY s")
+    limits = QueryLimits(memory_bytes=32 << 20, time_s=20)
+    hungry = ENDLESS + ", u AS (SELECT printf('%*d', 100000, n) AS s FROM t) SELECT s FROM u ORDER BY s"
+    with world_in(tmp_path, limits) as world, pytest.raises(InvalidRequest, match="32 MiB of memory"):
+        world.sql(hungry)
 
 
 def test_a_structured_query_is_stopped_in_time_as_well(tmp_path: Path) -> None:
@@ -230,7 +244,10 @@ def test_a_client_cannot_reach_statements_that_keepdb_prepared_for_itself(world:
 
 
 def test_a_refusal_is_the_same_when_the_statement_comes_again(world: World) -> None:
-    for sql, code in (("SELECT body FROM _changes", "sql_not_allowed"), ("SELECT 1; SELECT 2", "sql_one_statement")):
+    for sql, code in (
+        ("SELECT body FROM _changes", "sql_not_allowed"),
+        ("SELECT 1; SELECT 2", "sql_one_statement"),
+    ):
         for _ in range(3):
             with pytest.raises(InvalidRequest) as caught:
                 world.sql(sql)
@@ -238,10 +255,9 @@ def test_a_refusal_is_the_same_when_the_statement_comes_again(world: World) -> N
 
 
 def test_a_plan_knows_the_tables_and_columns_that_sql_reads(world: World) -> None:
-    plan = world.reader.plan(
-        None,
-        Sql(sql="SELECT t.id FROM things t WHERE t.i > (SELECT count(*) FROM others) AND t.t IN (SELECT label FROM things__parts)"),
-    )
+    inner = "(SELECT count(*) FROM others) AND t.t IN (SELECT label FROM things__parts)"
+
+    plan = world.reader.plan(None, Sql(sql=f"SELECT t.id FROM things t WHERE t.i > {inner}"))
 
     assert plan.tables == {"things", "others", "things__parts"}
     assert {("things", "i"), ("things", "t"), ("things__parts", "label")} <= plan.reads
@@ -252,7 +268,12 @@ def test_the_canonical_form_of_sql_tells_statements_and_parameters_apart(world: 
     def canonical(sql: str, *params: Any) -> bytes:
         return world.reader.plan(None, Sql(sql=sql, params=list(params))).canonical
 
-    forms = [canonical("SELECT ?", 1), canonical("SELECT ?", "1"), canonical("SELECT ?", 1.0), canonical("SELECT 1")]
+    forms = [
+        canonical("SELECT ?", 1),
+        canonical("SELECT ?", "1"),
+        canonical("SELECT ?", 1.0),
+        canonical("SELECT 1"),
+    ]
     assert len(set(forms)) == 4
     assert canonical("SELECT ?", 1) == forms[0]
 
@@ -276,9 +297,11 @@ def test_a_snapshot_does_not_see_what_is_written_meanwhile(tmp_path: Path) -> No
 
 
 def test_a_failed_query_leaves_no_transaction_open(world: World) -> None:
-    for sql in (ENDLESS + "SELECT count(*) FROM t", "SELECT json_extract('{', '$')", ENDLESS + "SELECT n FROM t"):
+    for sql in (
+        ENDLESS + "SELECT count(*) FROM t",
+        "SELECT json_extract('{', '$')",
+        ENDLESS + "SELECT n FROM t",
+    ):
         with pytest.raises(KeepError):
             world.sql(sql)
         assert not world.connection.in_transaction
-
-

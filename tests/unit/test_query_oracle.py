@@ -199,7 +199,9 @@ def test_pages_of_random_queries_are_together_what_the_oracle_finds(
 
 
 @SETTINGS
-@given(rows=tables(), where=WHERES, group_by=st.lists(st.sampled_from(["b", "e", "t"]), max_size=2, unique=True))
+@given(
+    rows=tables(), where=WHERES, group_by=st.lists(st.sampled_from(["b", "e", "t"]), max_size=2, unique=True)
+)
 def test_random_aggregates_are_what_the_oracle_counts(
     world: World, rows: list[Row], where: Where, group_by: list[str]
 ) -> None:
@@ -293,6 +295,10 @@ def test_pages_of_an_indexed_order_start_where_the_cursor_points(world: World) -
         first = world.query(source, order_by=order_by, limit=20)
         query = Query(source=source, order_by=order_by, limit=20, after=first.cursor)
         plan = compile_query(query, world.reader.catalog, limits)
-        details = [str(row[3]) for row in world.connection.execute(f"EXPLAIN QUERY PLAN {plan.sql}", plan.params)]
-        assert any(re.search(r"SEARCH things USING INDEX things__i__id \(i[<>]\?\)", line) for line in details)
+        details = [
+            str(row[3]) for row in world.connection.execute(f"EXPLAIN QUERY PLAN {plan.sql}", plan.params)
+        ]
+        assert any(
+            re.search(r"SEARCH things USING INDEX things__i__id \(i[<>]\?\)", line) for line in details
+        )
         assert not any("TEMP B-TREE" in line for line in details), details

@@ -1,0 +1,409 @@
+"""Live queries: subscribers that apply what they are sent always hold what a fresh read would give."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_query_world import World, world_in
+
+from keepdb.errors import InvalidRequest, KeepError, Unavailable
+from keepdb.query.diff import apply_diff, same_value
+from keepdb.query.limits import QueryLimits
+from keepdb.query.live import LiveEngine
+from keepdb.query.plan import Plan
+from keepdb.query.run import RawResult
+from messages.queries import Diff, LiveFailed, Query, Snapshot, Sql
+
+ME, YOU = b"client 1", b"client 2"
+
+
+class Client:
+    """What a client does with its pushes: it only ever applies them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self.key = -1
+        self.seq = -1
+        self.kinds: list[str] = []
+
+    def take(self, push: Snapshot | Diff | LiveFailed) -> None:
+        self.kinds.append(type(push).__name__)
+        if isinstance(push, LiveFailed):
+            return
+        assert push.seq >= self.seq
+        self.seq = push.seq
+        if isinstance(push, Snapshot):
+            self.rows, self.key = push.rows, push.key
+        else:
+            self.rows = apply_diff(self.rows, self.key, push)
+
+
+class Stage:
+    """A world with a live engine on it, and clients by name."""
+
+    def __init__(self, world: World, limits: QueryLimits) -> None:
+        self.world = world
+        self.engine = LiveEngine(limits)
+        self.clients: dict[tuple[bytes, str], Client] = {}
+        self.runs = 0
+
+    def subscribe(
+        self, sub: str, plan: Plan, client: bytes = ME, credit: int = 100, at_least: int = 0
+    ) -> Client:
+        self.engine.subscribe(client, sub, plan, credit, at_least)
+        return self.clients.setdefault((client, sub), Client())
+
+    def plan(self, source: str = "things", **parts: Any) -> Plan:
+        return self.world.reader.plan(Query(source=source, **parts), None)
+
+    def run(self, plan: Plan) -> RawResult:
+        self.runs += 1
+        return self.world.reader.run(plan)
+
+    def hear(self) -> None:
+        """What the actor does when the feed says that something changed."""
+        reader = self.world.reader
+        with reader.snapshot() as seq:
+            self.engine.advance(reader.versions(), seq)
+        self.settle()
+
+    def settle(self) -> None:
+        while self.engine.waiting:
+            with self.world.reader.snapshot():
+                for client, push in self.engine.refresh(self.run):
+                    self.clients[client, push.sub].take(push)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with world_in(tmp_path) as world:
+        world.put("things", *({"id": name, "i": n} for n, name in enumerate("abc")))
+        yield Stage(
+            world, QueryLimits(windows=3, subscriptions=5, subscriptions_per_client=4, credit_max=100)
+        )
+
+
+def test_the_first_push_is_a_snapshot_and_the_next_are_differences(stage: Stage) -> None:
+    client = stage.subscribe("s", stage.plan(select=("i",), order_by=("i",), limit=3))
+    stage.settle()
+    assert (client.rows, client.kinds, client.seq) == ([["a", 0], ["b", 1], ["c", 2]], ["Snapshot"], 1)
+
+    stage.world.put("things", {"id": "d", "i": -1}, {"id": "b", "i": 7})
+    stage.hear()
+
+    assert (client.rows, client.kinds, client.seq) == (
+        [["d", -1], ["a", 0], ["c", 2]],
+        ["Snapshot", "Diff"],
+        2,
+    )
+
+
+def test_an_unchanged_result_is_silent(stage: Stage) -> None:
+    client = stage.subscribe("s", stage.plan(where={"i": {"<": 2}}, select=("i",)))
+    stage.settle()
+
+    stage.world.put("things", {"id": "x", "i": 50})
+    stage.hear()
+
+    assert (client.kinds, stage.runs) == (["Snapshot"], 2)
+
+
+def test_a_change_of_another_table_runs_nothing(stage: Stage) -> None:
+    stage.subscribe("s", stage.plan())
+    stage.settle()
+
+    stage.world.put("others", {"id": "o"})
+    stage.hear()
+    stage.hear()
+
+    assert stage.runs == 1
+
+
+def test_a_change_of_child_rows_reaches_queries_that_show_them(stage: Stage) -> None:
+    plain = stage.subscribe("plain", stage.plan(select=("i",)))
+    full = stage.subscribe("full", stage.plan(select=("parts",)))
+    stage.settle()
+
+    part = {"id": "p", "parent": "b", "position": 1, "label": "new"}
+    stage.world.put("things__parts", part)
+    stage.hear()
+
+    assert (plain.kinds, full.kinds) == (["Snapshot"], ["Snapshot", "Diff"])
+    assert full.rows[1] == ["b", [{"id": "p", "label": "new", "hidden": None, "done": None}]]
+
+
+def test_identical_queries_share_one_window(stage: Stage) -> None:
+    one = stage.subscribe("one", stage.plan(where={"i": 1, "t": None}))
+    two = stage.subscribe(
+        "two", stage.plan(where={"and": [{"t": {"isNull": True}}, {"i": {"=": 1}}]}), client=YOU
+    )
+    stage.settle()
+
+    assert (stage.engine.windows, stage.engine.subscribers, stage.runs) == (1, 2, 1)
+    assert one.rows == two.rows
+
+    assert stage.engine.unsubscribe(ME, "one")
+    assert stage.engine.windows == 1
+    stage.engine.drop_client(YOU)
+    assert (stage.engine.windows, stage.engine.subscribers) == (0, 0)
+    stage.world.put("things", {"id": "a", "i": 1})
+    stage.hear()
+    assert stage.runs == 1
+
+
+def test_a_later_subscriber_gets_the_kept_result_at_the_present_position(stage: Stage) -> None:
+    stage.subscribe("one", stage.plan())
+    stage.settle()
+    stage.world.put("others", {"id": "o"})
+    stage.hear()
+
+    late = stage.subscribe("two", stage.plan(), at_least=2)
+    stage.settle()
+
+    assert (stage.runs, late.seq, len(late.rows)) == (1, 2, 3)
+
+
+def test_a_subscriber_that_has_written_sees_its_own_write(stage: Stage) -> None:
+    stage.subscribe("one", stage.plan())
+    stage.settle()
+    stage.world.put("things", {"id": "mine", "i": 9})
+
+    late = stage.subscribe("two", stage.plan(), at_least=2)
+    stage.settle()
+
+    assert (late.seq, len(late.rows)) == (2, 4)
+
+
+def test_a_subscriber_without_credit_is_passed_over_and_then_gets_one_push(stage: Stage) -> None:
+    plan = stage.plan(select=("i",), order_by=("-i",))
+    slow = stage.subscribe("slow", plan, credit=1)
+    quick = stage.subscribe("quick", plan, client=YOU)
+    stage.settle()
+
+    for n in range(10):
+        stage.world.put("things", {"id": "a", "i": 10 + n})
+        stage.hear()
+    assert (len(slow.kinds), len(quick.kinds)) == (1, 11)
+
+    stage.engine.ack(ME, "slow", 1)
+    stage.settle()
+    assert len(slow.kinds) == 2
+    assert slow.rows == quick.rows
+
+    stage.engine.ack(ME, "slow", 1)
+    stage.settle()
+    assert len(slow.kinds) == 2
+
+
+def test_changes_that_cancel_out_before_there_is_credit_are_silent(stage: Stage) -> None:
+    slow = stage.subscribe("slow", stage.plan(select=("i",)), credit=1)
+    stage.settle()
+    for value in (5, 0):
+        stage.world.put("things", {"id": "a", "i": value})
+        stage.hear()
+
+    stage.engine.ack(ME, "slow", 1)
+    stage.settle()
+
+    assert slow.kinds == ["Snapshot"]
+
+
+def test_results_without_a_key_come_whole(stage: Stage) -> None:
+    sums = stage.subscribe("sums", stage.plan(aggregates={"n": {"sum": "i"}}))
+    sql = stage.subscribe("sql", stage.world.reader.plan(None, Sql(sql="SELECT max(i) AS m FROM things")))
+    stage.settle()
+
+    stage.world.put("things", {"id": "a", "i": 10})
+    stage.hear()
+    stage.world.put("things", {"id": "a", "i": 10, "t": "same figures"})
+    stage.hear()
+
+    assert (sums.rows, sums.kinds) == ([[13]], ["Snapshot", "Snapshot"])
+    assert (sql.rows, sql.kinds) == ([[10]], ["Snapshot", "Snapshot"])
+
+
+def test_a_difference_larger_than_the_result_comes_as_a_snapshot(stage: Stage) -> None:
+    client = stage.subscribe("s", stage.plan(where={"i": {">": 0}}, select=("i",)))
+    stage.settle()
+
+    stage.world.put("things", *({"id": name, "i": -1} for name in "bc"), {"id": "z", "i": 1})
+    stage.hear()
+
+    assert (client.kinds, client.rows) == (["Snapshot", "Snapshot"], [["z", 1]])
+
+
+def test_many_dirty_windows_are_refreshed_in_slices(stage: Stage) -> None:
+    for n in range(3):
+        stage.subscribe(str(n), stage.plan(limit=n + 1))
+
+    first = stage.engine.refresh(stage.run, windows_max=2)
+
+    assert (len(first), stage.engine.dirty, stage.engine.waiting) == (2, 1, True)
+    assert len(stage.engine.refresh(stage.run, windows_max=2)) == 1
+    assert not stage.engine.waiting
+
+
+def test_another_state_file_makes_everything_come_as_a_snapshot(stage: Stage) -> None:
+    client = stage.subscribe("s", stage.plan())
+    stage.settle()
+
+    stage.engine.restart()
+    client.seq = -1
+    stage.settle()
+
+    assert client.kinds == ["Snapshot", "Snapshot"]
+
+
+def test_limits_are_refused_by_name(stage: Stage) -> None:
+    def refused(sub: str, client: bytes = ME, limit: int = 1, credit: int = 1) -> str:
+        with pytest.raises(KeepError) as caught:
+            stage.subscribe(sub, stage.plan(limit=limit), client, credit)
+        return caught.value.code
+
+    for n in range(3):
+        stage.subscribe(str(n), stage.plan(limit=n + 1))
+    assert refused("x", limit=4) == "live_too_many_windows"
+    stage.subscribe("3", stage.plan(limit=1))
+    assert refused("x") == "live_too_many_subscriptions"
+    stage.subscribe("4", stage.plan(limit=1), YOU)
+    assert refused("x", YOU) == "live_too_many_subscriptions"
+    stage.engine.unsubscribe(ME, "3")
+    assert refused("0") == "live_duplicate"
+    assert refused("x", credit=0) == "query_bad_value"
+    assert refused("x", credit=101) == "query_bad_value"
+    assert (stage.engine.windows, stage.engine.subscribers) == (3, 4)
+    assert not stage.engine.unsubscribe(ME, "3")
+    assert stage.engine.has(YOU, "4")
+
+
+def test_a_failure_that_may_pass_is_tried_again_with_the_next_news(stage: Stage) -> None:
+    client = stage.subscribe("s", stage.plan())
+
+    def fail(plan: Plan) -> RawResult:
+        raise Unavailable("encryption_down", "Not there.", fix="Wait.")
+
+    assert stage.engine.refresh(fail) == []
+    assert not stage.engine.waiting
+    stage.hear()
+
+    assert client.kinds == ["Snapshot"]
+
+
+def test_a_window_that_keeps_failing_ends_and_says_why(stage: Stage) -> None:
+    stage.subscribe("s", stage.plan())
+
+    def fail(plan: Plan) -> RawResult:
+        raise Unavailable("encryption_down", "Not there.", fix="Wait.")
+
+    pushes = []
+    for seq in range(10):
+        pushes += stage.engine.refresh(fail)
+        stage.engine.advance({}, seq)
+
+    ((client, push),) = pushes
+    assert client == ME
+    assert isinstance(push, LiveFailed)
+    assert (push.code, push.retryable, stage.engine.windows) == ("encryption_down", True, 0)
+
+
+def test_a_failed_refresh_shows_nobody_the_old_result_as_new(stage: Stage) -> None:
+    stage.subscribe("s", stage.plan())
+    stage.settle()
+    stage.world.put("things", {"id": "new"})
+    stage.engine.advance({"things": 2}, 2)
+
+    def fail(plan: Plan) -> RawResult:
+        raise Unavailable("encryption_down", "Not there.", fix="Wait.")
+
+    late = stage.subscribe("late", stage.plan())
+    assert stage.engine.refresh(fail) == []
+    stage.hear()
+
+    assert (late.kinds, len(late.rows)) == (["Snapshot"], 4)
+
+
+def test_a_query_that_can_never_run_again_ends_at_once(stage: Stage) -> None:
+    client = stage.subscribe(
+        "s", stage.world.reader.plan(None, Sql(sql="SELECT json_extract(t, '$') FROM things"))
+    )
+    stage.settle()
+    stage.world.put("things", {"id": "bad", "t": "{"})
+
+    stage.hear()
+
+    assert client.kinds == ["Snapshot", "LiveFailed"]
+    assert stage.engine.windows == 0
+
+
+Change = tuple[str, int | None, str | None]
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from("abcdefgh"),
+        st.one_of(st.none(), st.integers(0, 4)),
+        st.sampled_from(["x", "y", None]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+STEPS = st.lists(st.one_of(CHANGES, st.sampled_from(["ack", "delete", "others"])), min_size=1, max_size=12)
+QUERIES: list[dict[str, Any]] = [
+    {"order_by": ("-i",), "limit": 3, "select": ("i", "t")},
+    {"where": {"i": {">": 1}}, "order_by": ("t", "-i"), "select": ("t",)},
+    {"where": {"not": {"t": "x"}}},
+    {"group_by": ("t",), "aggregates": {"n": {"count": "*"}}},
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_after_any_changes_each_client_holds_what_a_fresh_read_gives(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any]
+) -> None:
+    """Verifies: L3"""
+    with world_in(tmp_path_factory.mktemp("state")) as world:
+        stage = Stage(world, QueryLimits())
+        plans = [stage.plan(**query) for query in QUERIES]
+        quick = [stage.subscribe(str(n), plan, YOU) for n, plan in enumerate(plans)]
+        slow = [stage.subscribe(str(n), plan, ME, credit=1) for n, plan in enumerate(plans)]
+        for step in steps:
+            match step:
+                case "ack":
+                    for n in range(len(plans)):
+                        stage.engine.ack(ME, str(n), 1)
+                case "delete":
+                    world.delete("things", "a", "b")
+                case "others":
+                    world.put("others", {"id": "o"})
+                case _:
+                    world.put("things", *({"id": name, "i": i, "t": t} for name, i, t in step))
+            stage.hear()
+            for client, plan in zip(quick, plans, strict=True):
+                assert same_value(client.rows, world.reader.run(plan).rows)
+        for n in range(len(plans)):
+            stage.engine.ack(ME, str(n), 1)
+        stage.settle()
+
+        for client, plan in zip(slow, plans, strict=True):
+            assert same_value(client.rows, world.reader.run(plan).rows)
+
+
+def test_an_ack_for_nothing_is_ignored(stage: Stage) -> None:
+    stage.engine.ack(ME, "nobody", 1)
+    stage.subscribe("s", stage.plan(), credit=1)
+    for count in (-5, 0):
+        stage.engine.ack(ME, "s", count)
+    stage.settle()
+
+    stage.world.put("things", {"id": "n"})
+    stage.hear()
+
+    assert stage.clients[ME, "s"].kinds == ["Snapshot"]
+
+
+def test_an_invalid_query_never_becomes_a_window(stage: Stage) -> None:
+    with pytest.raises(InvalidRequest):
+        stage.plan(where={"nothing": 1})
+    assert stage.engine.windows == 0
