@@ -62,6 +62,9 @@ class Cache(ProcessActor):
     def figures(self) -> dict[str, float]:
         store = self.store
         return {
-            "entries": store.entries, "bytes": store.bytes, "puts": store.puts, "evicted": store.evicted,
+            "entries": store.entries,
+            "bytes": store.bytes,
+            "puts": store.puts,
+            "evicted": store.evicted,
             "wipes": self.wipes,
         }

@@ -5,12 +5,6 @@ Nothing here may start a thread or open a socket: a fork would copy it broken.
 
 import gc
 
-import actors.backup
-import actors.cache
-import actors.encryption
-import actors.health
-import actors.query
-import actors.writer
 import keepdb.runtime.host  # noqa: F401
 
 # Frozen objects are not touched by the collector, so their pages stay shared (60 MB instead of 106 MB for 8).

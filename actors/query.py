@@ -70,8 +70,10 @@ class QueryActor(ProcessActor):
     def on_ready(self) -> None:
         config = self.seat.config
         self._limits = QueryLimits(
-            limit_default=config.query.rows_default, limit_max=config.query.rows_max,
-            time_s=config.query.time_ms_max / 1000, subscriptions=config.query.subscriptions_max,
+            limit_default=config.query.rows_default,
+            limit_max=config.query.rows_max,
+            time_s=config.query.time_ms_max / 1000,
+            subscriptions=config.query.subscriptions_max,
             subscriptions_per_client=config.query.subscriptions_per_client_max,
         )
         self._epoch = secrets.token_hex(8)
@@ -104,7 +106,11 @@ class QueryActor(ProcessActor):
     def _open_state(self, state: StateFile) -> None:
         self._state = state
         self._reader = Reader(
-            state.connection, self._catalog, clock=self.clock, open_values=self._open_values, limits=self._limits
+            state.connection,
+            self._catalog,
+            clock=self.clock,
+            open_values=self._open_values,
+            limits=self._limits,
         )
 
     # -- reading -----------------------------------------------------------------------------------------
@@ -119,7 +125,9 @@ class QueryActor(ProcessActor):
             result, cached = self._result(plan, seq)
         self._reads += 1
         self._slowest_us = max(self._slowest_us, int((self.clock.monotonic() - started) * 1_000_000))
-        return Rows(columns=result.columns, rows=result.rows, seq=result.seq, cursor=result.cursor, cached=cached)
+        return Rows(
+            columns=result.columns, rows=result.rows, seq=result.seq, cursor=result.cursor, cached=cached
+        )
 
     def _result(self, plan: Plan, seq: int) -> tuple[RawResult, bool]:
         """The result inside the current snapshot, from the cache if it is there and worth it."""
@@ -156,9 +164,13 @@ class QueryActor(ProcessActor):
     @handles(QueryStatus)
     def query_status(self, message: QueryStatus) -> QueryFigures:
         return QueryFigures(
-            seq=self._state.position.seq, reads=self._reads, live_queries=self._engine.windows,
-            subscribers=self._engine.subscribers + len(self._streams), cache_hits=self._cache.hits,
-            cache_misses=self._cache.misses, slowest_us=self._slowest_us,
+            seq=self._state.position.seq,
+            reads=self._reads,
+            live_queries=self._engine.windows,
+            subscribers=self._engine.subscribers + len(self._streams),
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            slowest_us=self._slowest_us,
         )
 
     # -- subscriptions -----------------------------------------------------------------------------------
@@ -256,8 +268,8 @@ class QueryActor(ProcessActor):
             for client, push in pushes:
                 self._push(client, push)
         sent = 0
-        for client, push in self._streams.pushes(self._state):
-            self._push(client, push)
+        for client, change in self._streams.pushes(self._state):
+            self._push(client, change)
             sent += 1
         if sent or self._engine.waiting:
             self._take_turn()
@@ -275,12 +287,13 @@ class QueryActor(ProcessActor):
             try:
                 if at_least > seq:
                     raise Unavailable(
-                        "not_there_yet", f"The state is at {seq} and did not reach {at_least} in time.",
+                        "not_there_yet",
+                        f"The state is at {seq} and did not reach {at_least} in time.",
                         fix="Try again; `keepdb status` shows whether the writer runs.",
                     )
                 reply.set(self.handlers[type(message)](self, message))
-            except Exception:
-                reply.set_exception()
+            except Exception as error:
+                reply.fail(error)
 
     def _tick(self) -> None:
         if self._is_following():
@@ -348,6 +361,10 @@ class QueryActor(ProcessActor):
 
     def figures(self) -> dict[str, float]:
         return {
-            "reads": self._reads, "live_queries": self._engine.windows, "subscribers": self._engine.subscribers,
-            "cache_hits": self._cache.hits, "cache_misses": self._cache.misses, "slowest_us": self._slowest_us,
+            "reads": self._reads,
+            "live_queries": self._engine.windows,
+            "subscribers": self._engine.subscribers,
+            "cache_hits": self._cache.hits,
+            "cache_misses": self._cache.misses,
+            "slowest_us": self._slowest_us,
         }

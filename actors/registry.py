@@ -15,14 +15,20 @@ def specs(config: Config) -> tuple[ChildSpec, ...]:
     """Child specs in start order; stopping goes the other way."""
     workers = tuple(
         ChildSpec(
-            name=f"query-{number}", needs=("encryption", "writer"), secrets=(kdf.FILE_STATE, kdf.CACHE), core=True
+            name=f"query-{number}",
+            needs=("encryption", "writer"),
+            secrets=(kdf.FILE_STATE, kdf.CACHE),
+            core=True,
         )
         for number in range(1, config.query.workers + 1)
     )
     return (
         ChildSpec(name="encryption", secrets=(kdf.KEYRING_KEK, kdf.KEYRING_MAC), clients=False, core=True),
         ChildSpec(
-            name="writer", needs=("encryption",), secrets=(kdf.FILE_LOG, kdf.FILE_STATE, kdf.ANCHOR), feed=True,
+            name="writer",
+            needs=("encryption",),
+            secrets=(kdf.FILE_LOG, kdf.FILE_STATE, kdf.ANCHOR),
+            feed=True,
             core=True,
         ),
         *workers,

@@ -59,8 +59,12 @@ class Writer(ProcessActor):
         self._checkpoint_at = self._mended_at = 0.0
         self._starting = True
         places = Places(
-            Path(self.seat.data), secrets[kdf.FILE_LOG], secrets[kdf.FILE_STATE], secrets[kdf.ANCHOR],
-            self.seat.db_id, os.urandom(16),
+            Path(self.seat.data),
+            secrets[kdf.FILE_LOG],
+            secrets[kdf.FILE_STATE],
+            secrets[kdf.ANCHOR],
+            self.seat.db_id,
+            os.urandom(16),
             RingLimits(max_seqs=config.changes_seqs_max, max_bytes=config.changes_mib_max * MIB),
         )
         with self.busy("recovery", SYNC_S):
@@ -110,7 +114,9 @@ class Writer(ProcessActor):
             return
         if committed is not None:
             self.publish(
-                Advanced(generation=self.store.state.generation, seq=committed.seq, versions=committed.versions)
+                Advanced(
+                    generation=self.store.state.generation, seq=committed.seq, versions=committed.versions
+                )
             )
 
     def _not_now(self) -> Unavailable | None:
@@ -279,7 +285,11 @@ class Writer(ProcessActor):
         self.store.close()
 
     def figures(self) -> dict[str, float]:
-        return {"seq": self.store.log.head.seq, "wal_bytes": self._wal_bytes(), "suspects": len(self._suspects())}
+        return {
+            "seq": self.store.log.head.seq,
+            "wal_bytes": self._wal_bytes(),
+            "suspects": len(self._suspects()),
+        }
 
     def _suspects(self) -> dict[tuple[bytes, int], int]:
         return self.group.in_flight.suspects

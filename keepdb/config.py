@@ -137,7 +137,9 @@ def _read(file: Path) -> Any:
         data = file.read_bytes()
     except OSError as error:
         raise ConfigError(
-            "config_unreadable", f"{file} cannot be read: {error.strerror}.", fix="Check the path and its permissions."
+            "config_unreadable",
+            f"{file} cannot be read: {error.strerror}.",
+            fix="Check the path and its permissions.",
         ) from error
     if len(data) > CONFIG_BYTES_MAX:
         raise ConfigError(
@@ -153,7 +155,9 @@ def _parse(text: str | bytes, source: str) -> Any:
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(
-            "config_invalid", f"{source} is not YAML: {error}.", fix="Compare it with the shipped config.yaml."
+            "config_invalid",
+            f"{source} is not YAML: {error}.",
+            fix="Compare it with the shipped config.yaml.",
         ) from error
 
 

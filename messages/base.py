@@ -18,7 +18,9 @@ FRAME_BYTES_MAX = 8 * 1024 * 1024
 PROTOCOL = 1
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename="camel", omit_defaults=True):
+class Message(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename="camel", omit_defaults=True
+):
     """Base of all messages. On the wire: a msgpack map whose "type" is the struct's tag.
 
     roles: who may send it; the fabric checks this against the role of the sender's key.

@@ -29,4 +29,3 @@ class CachePut(Message, frozen=True, tag="cache_put"):
     key: bytes
     value: bytes
     cost_us: int
-

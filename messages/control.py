@@ -120,5 +120,3 @@ class Health(Message, frozen=True, tag="health"):
     actors: dict[str, dict[str, float]]
     storage: dict[str, int]
     alerts: tuple[dict[str, Any], ...] = ()
-
-

@@ -12,7 +12,8 @@ class Query(
 ):
     """A structured query: data, never code. See docs/queries.md.
 
-    source: the collection, "from" on the wire. where: {"field": value | {"op": value}, "and": [...], "or": [...], "not": {...}}.
+    source: the collection, "from" on the wire. where: {"field": value | {"op": value}, "and": [...],
+    "or": [...], "not": {...}}.
     order_by: ["field", "-field"]; the id is always appended. after: opaque cursor of an earlier page.
     aggregates: {"name": {"count"|"sum"|"avg"|"min"|"max": field or "*"}}.
     """

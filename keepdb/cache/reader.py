@@ -58,7 +58,9 @@ class CacheReader:
     def is_open(self) -> bool:
         return self._environment is not None
 
-    def name_of(self, canonical: bytes, generation: int, tables: Iterable[str], versions: Mapping[str, int]) -> bytes:
+    def name_of(
+        self, canonical: bytes, generation: int, tables: Iterable[str], versions: Mapping[str, int]
+    ) -> bytes:
         """32 bytes: a keyed hash, so that keys tell nothing about queries either."""
         read = [(table, versions.get(table, 0)) for table in sorted(tables)]
         return hmac.digest(self._key, _encode((canonical, generation, read)), "sha256")

@@ -47,8 +47,13 @@ class CacheStore:
             self.path.mkdir(mode=0o700, parents=True)
             # 0.9 format: 1.0 has only months in the field.
             self._environment = lmdb.open(
-                str(self.path), map_size=self._size, max_dbs=2, max_readers=READERS_MAX, sync=False,
-                metasync=False, lib_version=0,
+                str(self.path),
+                map_size=self._size,
+                max_dbs=2,
+                max_readers=READERS_MAX,
+                sync=False,
+                metasync=False,
+                lib_version=0,
             )
             self._values = self._environment.open_db(VALUES)
             self._order = self._environment.open_db(ORDER, integerkey=True)

@@ -2,11 +2,11 @@
 
 import click
 
-from keepdb.cli.terminal.asking import wire_row, with_query_options
+from keepdb.cli.terminal.asking import Asked, read_plan, wire_row, with_query_options
 from keepdb.cli.terminal.connecting import connect
 from keepdb.cli.terminal.options import Command, Session, with_session
-from keepdb.cli.terminal.status import OK, usage
-from messages.queries import Query, Sql
+from keepdb.cli.terminal.status import OK
+from messages.queries import Sql
 
 EXAMPLES = (
     "keepdb query personas",
@@ -20,14 +20,13 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @with_query_options
 @with_session
-def query(session: Session, plan: Query | Sql | None) -> int:
+def query(session: Session, asked: Asked) -> int:
     """Read rows of a collection, or run read-only SQL.
 
     With --json the values are those of the wire: times are milliseconds since 1970. When there are more rows
     than the limit, the answer holds a cursor for --after.
     """
-    if plan is None:
-        raise usage("Neither a collection nor --sql is given.", "Write for example `keepdb query personas`.")
+    plan = read_plan(asked)
     with connect(session) as db:
         result = db.sql(plan.sql, plan.params) if isinstance(plan, Sql) else db.query(plan)
     console = session.console

@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from keepdb.cli.terminal.asking import wire_row, with_query_options
+from keepdb.cli.terminal.asking import Asked, read_plan, wire_row, with_query_options
 from keepdb.cli.terminal.connecting import connect
 from keepdb.cli.terminal.console import Console
 from keepdb.cli.terminal.options import Command, Session, with_session
 from keepdb.cli.terminal.status import OK, usage
 from keepdb.cli.terminal.table import cell
 from keepdb.client.live import ChangeStream, LiveQuery, LiveResult
-from messages.queries import Changes, Diff, Query, Rehydrate, Sql
+from messages.queries import Changes, Diff, Rehydrate
 
 EXAMPLES = (
     "keepdb watch personas --where '{\"isActive\": true}' --select name",
@@ -30,24 +30,20 @@ COLOURS = {"+": "green", "~": "yellow", "-": "red", ">": "cyan"}
 @with_query_options
 @with_session
 def watch(
-    session: Session, plan: Query | Sql | None, after_seq: str | None, changes: bool, only: tuple[str, ...],
-    count: int | None,
-) -> int:  # fmt: skip
+    session: Session, asked: Asked, changes: bool, only: tuple[str, ...], count: int | None
+) -> int:
     """Print a query's result, then what changes in it, as it happens.
 
     Lines begin with + (came in), - (went out), ~ (changed) or > (moved). With --json each update is one object.
     Ends by Ctrl-C with status 130.
     """
     if changes:
-        after = _read_seq(after_seq)
+        after = _read_seq(asked)
         with connect(session) as db, db.changes(after, only) as stream:
             return _follow_changes(session.console, stream, count)
     if only:
         raise usage("--collection is given without --changes.", "Name the collection of a query as the argument.")
-    if plan is None:
-        raise usage(
-            "Neither a collection, nor --sql, nor --changes is given.", "Write for example `keepdb watch personas`."
-        )
+    plan = read_plan(asked)
     with connect(session) as db, db.watch(plan) as live:
         return _follow_query(session.console, live, count)
 
@@ -136,9 +132,16 @@ def change_maps(push: Changes | Rehydrate) -> list[dict[str, Any]]:
     ]
 
 
-def _read_seq(text: str | None) -> int:
-    if text is None:
+def _read_seq(asked: Asked) -> int:
+    """Where a change stream starts: -1 is now."""
+    others = [name for name in asked.structured() if name != "--after"]
+    if others or asked.sql is not None or asked.params:
+        raise usage(
+            f"--changes stands alone, but {', '.join(others) or '--sql'} is given too.",
+            "Name collections with --collection, and where to start with --after.",
+        )
+    if asked.after is None:
         return -1
-    if not text.isascii() or not text.isdigit():
-        raise usage(f"--after {text} is not a seq.", "With --changes give a whole number, 0 for everything kept.")
-    return int(text)
+    if not asked.after.isascii() or not asked.after.isdigit():
+        raise usage(f"--after {asked.after} is not a seq.", "With --changes give a whole number, 0 for all that is kept.")
+    return int(asked.after)

@@ -92,7 +92,9 @@ class Database:
     ) -> Receipt:
         """Commit one event and wait until it is as durable as asked. Raises KeepError."""
         event = NewEvent(type=type, id=id, data=data or {})
-        return self.commit_all([event], durability=durability, idempotency_key=idempotency_key, timeout=timeout)
+        return self.commit_all(
+            [event], durability=durability, idempotency_key=idempotency_key, timeout=timeout
+        )
 
     def commit_all(
         self,
@@ -197,7 +199,13 @@ class Database:
     # -- operating ---------------------------------------------------------------------------------------
 
     def ask(
-        self, service: str, message: Request, answer: type[Answer], *, timeout: float = TIMEOUT_S, resend: bool = True
+        self,
+        service: str,
+        message: Request,
+        answer: type[Answer],
+        *,
+        timeout: float = TIMEOUT_S,
+        resend: bool = True,
     ) -> Answer:
         """Any request of the protocol."""
         return self.link.ask(service, message, answer, timeout, resend=resend)
@@ -227,5 +235,7 @@ def as_query(query: Query | dict[str, Any]) -> Query:
 def connect(data: str | Path) -> Database:
     """Connect to the running database in `data` as its operator. Raises Unavailable (`not_running`)."""
     file = read_connection_file(Path(data))
-    endpoints = {name: Endpoint(name, address, file.server_keys[name]) for name, address in file.endpoints.items()}
+    endpoints = {
+        name: Endpoint(name, address, file.server_keys[name]) for name, address in file.endpoints.items()
+    }
     return Database(endpoints, KeyPair(file.public.encode(), file.secret.encode()))

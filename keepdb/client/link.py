@@ -73,7 +73,9 @@ class Link:
         self._pending: dict[bytes, Pending] = {}
         self._ids = count(1)
 
-    def start(self, service: str, make: Callable[[], Message], timeout: float, *, resend: bool = True) -> Pending:
+    def start(
+        self, service: str, make: Callable[[], Message], timeout: float, *, resend: bool = True
+    ) -> Pending:
         """Send a request now; wait for it with `finish`. timeout in seconds."""
         pending = Pending(service, make, self.clock.monotonic() + timeout, resend)
         request_id = next(self._ids).to_bytes(8, "big")
@@ -105,7 +107,9 @@ class Link:
             )
         return found
 
-    def ask(self, service: str, message: Request, answer: type[Answer], timeout: float, *, resend: bool = True) -> Answer:
+    def ask(
+        self, service: str, message: Request, answer: type[Answer], timeout: float, *, resend: bool = True
+    ) -> Answer:
         """Send and wait."""
         message = msgspec.structs.replace(message, budget_ms=max(1, int(timeout * 1000)))
         return self.finish(self.start(service, lambda: message, timeout, resend=resend), answer)

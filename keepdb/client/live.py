@@ -88,7 +88,9 @@ class _Subscription:
                 self._ping_at = self._link.clock.monotonic() + PING_S
                 return answer
             if not isinstance(answer, Moved):
-                raise Unavailable("protocol_error", "Subscribing was answered oddly.", fix="Update the client.")
+                raise Unavailable(
+                    "protocol_error", "Subscribing was answered oddly.", fix="Update the client."
+                )
             self._service = answer.service
 
     def _next(self, timeout: float | None) -> Message | None:

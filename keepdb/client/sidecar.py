@@ -31,7 +31,9 @@ class Sidecar:
     ready: the ready line. recovery_code: only when the database has just been made, shown once.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", ready: dict[str, Any], own: KeyPair, data: Path) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", ready: dict[str, Any], own: KeyPair, data: Path
+    ) -> None:
         self.process = process
         self.ready = ready
         self.data = data
@@ -59,7 +61,10 @@ class Sidecar:
         if config is not None:
             arguments += ["--config", str(config)]
         process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(environment or {})}
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
         )
         assert process.stdin is not None
         frame = HostFrame(
@@ -77,7 +82,9 @@ class Sidecar:
     def connect(self) -> Database:
         """A new connection with role app."""
         keys = self.ready["server_keys"]
-        endpoints = {name: Endpoint(name, where, keys[name]) for name, where in self.ready["endpoints"].items()}
+        endpoints = {
+            name: Endpoint(name, where, keys[name]) for name, where in self.ready["endpoints"].items()
+        }
         return Database(endpoints, self._own)
 
     def stop(self, timeout: float = STOP_S) -> int:

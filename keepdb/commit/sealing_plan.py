@@ -79,7 +79,9 @@ class SealingPlan:
             body, at = self._records[at], at + 1
         sealed = {
             value.name: record
-            for value, record in zip(event.encrypted, self._records[at : at + len(event.encrypted)], strict=True)
+            for value, record in zip(
+                event.encrypted, self._records[at : at + len(event.encrypted)], strict=True
+            )
         }
         return NewLogEvent(
             type=event.type,

@@ -83,7 +83,9 @@ class Store:
         try:
             anchor = anchors.read(self._anchor_path, self.places.anchor_key)
             anchors.check_start(self.log, None, anchor)
-            self._verify_from(anchor.seq if anchor is not None and anchor.generation == self.log.generation else 0)
+            self._verify_from(
+                anchor.seq if anchor is not None and anchor.generation == self.log.generation else 0
+            )
             state = self._open_state()
             # Whatever came through a crash unsynced must be durable before the state builds on it.
             self.log.sync()
@@ -153,7 +155,9 @@ class Store:
             return None
         try:
             if state.log_generation != self.log.generation:
-                raise StorageError("state_of_other_log", "The state was built from another log.", fix="Rebuild.")
+                raise StorageError(
+                    "state_of_other_log", "The state was built from another log.", fix="Rebuild."
+                )
             anchors.check_start(self.log, state.position, None)
             return state
         except StorageError as error:
@@ -220,7 +224,12 @@ class Store:
         generation = next_state_generation(self.places.data)
         logger.info("building state generation %d from %d events", generation, self.log.head.seq)
         return StateFile.create(
-            self.places.data, self.schema.hash, generation, self.places.state_key, ddl, self.log.generation,
+            self.places.data,
+            self.schema.hash,
+            generation,
+            self.places.state_key,
+            ddl,
+            self.log.generation,
             limits=self.places.limits,
         )
 
@@ -242,7 +251,12 @@ class Store:
 
     def _replay(self, state: StateFile) -> int:
         return replay(
-            self.log, state, self.materializer, self._open_bodies, after_seq=state.position.seq, limit=SLICE_EVENTS
+            self.log,
+            state,
+            self.materializer,
+            self._open_bodies,
+            after_seq=state.position.seq,
+            limit=SLICE_EVENTS,
         )
 
     # -- the anchor ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from keepdb.fabric.inbox import Drained, Due, Inbox, Socket, Told
 from keepdb.fabric.ref import RemoteRef
 from keepdb.fabric.reply import DEFERRED, Deferred, Reply
 from keepdb.fabric.seat import Seat
-from keepdb.fabric.sockets import build_socket
+from keepdb.fabric.sockets import bound_to, build_socket
 from keepdb.runtime.busynote import BusyNote, note_path
 from messages.base import Message, Request, decoder, encode
 from messages.control import ActorReport, Failed, Heartbeat, PeerDown, PeerUp, Ready, Service, Stop
@@ -60,7 +60,9 @@ class ProcessActor(pykka.Actor):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        marked = [getattr(cls, name) for name in dir(cls) if hasattr(getattr(cls, name, None), "handled_message")]
+        marked = [
+            getattr(cls, name) for name in dir(cls) if hasattr(getattr(cls, name, None), "handled_message")
+        ]
         cls.handlers = {method.handled_message: method for method in marked}
 
     def __init__(self, seat: Seat, clock: Clock) -> None:
@@ -103,13 +105,8 @@ class ProcessActor(pykka.Actor):
             f"The {self.seat.name} actor stopped before the outcome of this request was known.",
             fix="Send the same request (same client and number) again: it is carried out at most once.",
         )
-        waiting = list(self.inbox.deferred)
-        while not self.inbox.empty():
-            reply = self.inbox.get().reply_to
-            if isinstance(reply, Reply):
-                waiting.append(reply)
-        for reply in waiting:
-            reply.set_exception((type(unknown), unknown, None))
+        for reply in (*self.inbox.deferred, *self.inbox.take_unhandled()):
+            reply.fail(unknown)
         self.inbox.close()
 
     def _handle_failure(
@@ -132,7 +129,9 @@ class ProcessActor(pykka.Actor):
             code, permanent = "actor_crashed", False
             text = f"An unexpected {type(error).__name__} ended the {self.seat.name} actor."
             fix = "Look into the logs (`keepdb logs`) and report it."
-        return Failed(incarnation=self.seat.incarnation, code=code, message=text, fix=fix, permanent=permanent)
+        return Failed(
+            incarnation=self.seat.incarnation, code=code, message=text, fix=fix, permanent=permanent
+        )
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -151,12 +150,12 @@ class ProcessActor(pykka.Actor):
             inbox.every(seat.config.supervisor.heartbeat_ms / 1000, self._beat)
         self.router = build_socket(inbox.context, "router", seat.own)
         self.router.bind(seat.endpoint)
-        self.endpoint = self.router.last_endpoint.decode()
+        self.endpoint = bound_to(self.router)
         self.feed_endpoint = ""
         if seat.feed:
             self.feed = build_socket(inbox.context, "pub", seat.own)
             self.feed.bind(seat.feed)
-            self.feed_endpoint = self.feed.last_endpoint.decode()
+            self.feed_endpoint = bound_to(self.feed)
         inbox.serve(self.router, decoder(*self.handlers).decode)
         self.on_ready()
         self._process = psutil.Process()
@@ -200,7 +199,7 @@ class ProcessActor(pykka.Actor):
             self.told = told
             self.handlers[type(message)](self, message)
         elif isinstance(message, Stop):
-            self.actor_ref.tell(pykka_messages._ActorStop())  # noqa: SLF001
+            self.actor_ref.tell(pykka_messages._ActorStop())
         elif isinstance(message, PeerUp):
             self._directory[message.service.name] = message.service
             self.on_peer_up(message.service, message.restarts)

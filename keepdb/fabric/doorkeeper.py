@@ -13,7 +13,9 @@ from messages.base import Role
 class Doorkeeper:
     """Answers ZAP requests. allowed: public key (Z85) -> (role, name of the key's holder)."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: dict[bytes, tuple[Role, str]]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], allowed: dict[bytes, tuple[Role, str]]
+    ) -> None:
         self.allowed = dict(allowed)
         self.turned_away = 0
         # Bound before any server socket exists: without a handler libzmq would refuse (our domain is set).
@@ -23,7 +25,7 @@ class Doorkeeper:
 
     def answer(self) -> None:
         """Answer every request that is waiting; never blocks."""
-        while self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while self.socket.poll(0):
             frames = self.socket.recv_multipart()
             self.socket.send_multipart(self._verdict(frames))
 

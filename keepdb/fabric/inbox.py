@@ -10,7 +10,7 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import zmq
@@ -97,6 +97,12 @@ class Inbox:
     def empty(self) -> bool:
         return not self._ready
 
+    def take_unhandled(self) -> list[Reply]:
+        """At the end: where the answers of requests that were received but not handled would have gone."""
+        waiting: list[Any] = [envelope.reply_to for envelope in self._ready]
+        self._ready.clear()
+        return [reply for reply in waiting if isinstance(reply, Reply)]
+
     # -- sources ---------------------------------------------------------------------------------------
 
     def use_clock(self, clock: Clock) -> None:
@@ -175,7 +181,7 @@ class Inbox:
             except zmq.Again:
                 return
             frames = router.recv_multipart()
-            reply = Reply(send, identity.bytes, frames[0], identity.get("User-Id"), now, self.deferred)
+            reply = Reply(send, identity.bytes, frames[0], str(identity.get("User-Id")), now, self.deferred)
             self._take(reply, decode, frames, now)
 
     def _take(self, reply: Reply, decode: Callable[[bytes], Any], frames: list[bytes], now: float) -> None:
@@ -194,7 +200,7 @@ class Inbox:
             self._ready.append(Envelope(Told(message, reply.peer, reply.sender)))
         elif reply.wanted:
             reply.deadline = now + min(message.budget_ms, BUDGET_MS_MAX) / 1000
-            self._ready.append(Envelope(message, reply_to=reply))  # type: ignore[arg-type]
+            self._ready.append(Envelope(message, reply_to=cast("Any", reply)))
         else:
             self.refused_frames += 1
 
@@ -249,7 +255,11 @@ class Told(msgspec.Struct, frozen=True):
 
 def router_send(router: Socket) -> Callable[[list[bytes]], None]:
     """Send without ever blocking: a peer that does not read loses its answer, not our time."""
-    return lambda frames: router.send_multipart(frames, zmq.NOBLOCK)
+
+    def send(frames: list[bytes]) -> None:
+        router.send_multipart(frames, zmq.NOBLOCK)
+
+    return send
 
 
 def not_allowed(role: str, message: Message) -> NotAllowed:

@@ -90,5 +90,8 @@ class Reply:
 
     def set_exception(self, exc_info: Any = None) -> None:
         """Send the current (or given) exception as a refusal; pykka calls this when a handler raised."""
-        error = (exc_info or sys.exc_info())[1]
+        self.fail((exc_info or sys.exc_info())[1] or RuntimeError("no exception is being handled"))
+
+    def fail(self, error: BaseException) -> None:
+        """Send an error as a refusal."""
         self.set(refusal(error))

@@ -50,3 +50,10 @@ def build_socket(
         # An unroutable or full peer raises instead of losing the message silently.
         socket.router_mandatory = True
     return socket
+
+
+def bound_to(socket: zmq.Socket[bytes]) -> str:
+    """The endpoint a socket was bound to last, with the port that was chosen."""
+    endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return endpoint.rstrip(b"\0").decode()

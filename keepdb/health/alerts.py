@@ -10,7 +10,11 @@ SILENT_S = 15.0
 
 
 def judge(
-    config: Config, storage: dict[str, int], heard: dict[str, float], figures: dict[str, dict[str, float]], now: float
+    config: Config,
+    storage: dict[str, int],
+    heard: dict[str, float],
+    figures: dict[str, dict[str, float]],
+    now: float,
 ) -> list[dict[str, Any]]:
     """Alerts as {"code", "message", "fix"}. heard: monotonic seconds of each actor's last report."""
     alerts: list[dict[str, Any]] = []

@@ -91,7 +91,9 @@ class ChangeStreams:
         if stream.generation == state.log_generation and stream.seq >= 0:
             batches = state.changes_after(stream.seq, SLICE_BYTES)
         if not batches:
-            reason = "the changes since then are no longer kept" if stream.seq >= 0 else "the log was replaced"
+            reason = (
+                "the changes since then are no longer kept" if stream.seq >= 0 else "the log was replaced"
+            )
             stream.seq, stream.generation = head, state.log_generation
             return Rehydrate(sub=stream.sub, seq=head, generation=stream.generation, reason=reason)
         first, stream.seq = stream.seq + 1, batches[-1].seq_last
@@ -106,4 +108,8 @@ class ChangeStreams:
     @staticmethod
     def _wanted(stream: _Stream, name: str) -> bool:
         """Child rows count as their collection's: "conversations.messages" is wanted with "conversations"."""
-        return not stream.collections or name in stream.collections or name.partition(".")[0] in stream.collections
+        return (
+            not stream.collections
+            or name in stream.collections
+            or name.partition(".")[0] in stream.collections
+        )

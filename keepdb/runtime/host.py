@@ -35,7 +35,7 @@ def run_actor(seat: Seat, load: Callable[[str], type[ProcessActor]]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop())
     watch_parent(actor.inbox.door(actor.stop))
     logger.info("starting, pid %d, incarnation %d", os.getpid(), seat.incarnation)
-    actor._start_actor_loop()  # noqa: SLF001 -- runs in this thread until the actor stops
+    actor._start_actor_loop()
     code = EXIT_FAILED if actor.failure is not None else 0
     logger.info("ended with status %d", code)
     logging.shutdown()

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ from keepdb.logs import set_up_logging
 from keepdb.runtime import start
 from keepdb.runtime.connection_file import ConnectionFile, write_connection_file
 from keepdb.runtime.host import prepare_process, run_actor
+from keepdb.runtime.rundir import clear_run_directory
 from keepdb.runtime.secret_frame import HostFrame, HostStream
 from keepdb.runtime.tree import Supervisor
 from messages.base import Role
@@ -42,7 +44,7 @@ def run_supervisor(
     registry: start.Registry,
     options: Options,
     get_frame: Callable[[], HostFrame],
-    emit: Callable[[dict[str, object]], None],
+    emit: Callable[[dict[str, Any]], None],
     host: HostStream | None = None,
 ) -> int:
     """Run the tree until it is told to stop. Returns the exit status: 0 stopped in order, else the error's.
@@ -63,7 +65,7 @@ def _run(
     registry: start.Registry,
     options: Options,
     get_frame: Callable[[], HostFrame],
-    emit: Callable[[dict[str, object]], None],
+    emit: Callable[[dict[str, Any]], None],
     host: HostStream | None,
 ) -> KeepError | None:
     prepare_process()
@@ -79,22 +81,40 @@ def _run(
         schema, ddl = start.open_schema(options.data, context)
         opened = start.open_keyring(options.data, frame, clock)
         operator = KeyPair.generate()
-        clients: dict[bytes, tuple[Role, str]] = {key.encode(): (role, role) for key, role in frame.clients.items()}
+        clients: dict[bytes, tuple[Role, str]] = {
+            key.encode(): (role, role) for key, role in frame.clients.items()
+        }
         clients[operator.public] = ("cli", "cli")
         tcp = config.transport_kind == "tcp"
         seat = Seat(
-            name="supervisor", incarnation=1, feed="", own=KeyPair.generate(), supervisor=None, directory={},
+            name="supervisor",
+            incarnation=1,
+            feed="",
+            own=KeyPair.generate(),
+            supervisor=None,
+            directory={},
             endpoint="tcp://127.0.0.1:*" if tcp else f"ipc://{run}/supervisor.sock",
-            allowed=clients, data=str(options.data.absolute()), run=str(run), config=config, schema=schema,
-            schema_ddl=ddl, db_id=opened.db_id, secrets=Secrets({}),
+            allowed=clients,
+            data=str(options.data.absolute()),
+            run=str(run),
+            config=config,
+            schema=schema,
+            schema_ddl=ddl,
+            db_id=opened.db_id,
+            secrets=Secrets({}),
         )
         plan = start.Start(
-            specs=registry.specs(config), context=context, run=run_actor, load=registry.load, root=opened.root,
-            session=os.urandom(32), clients=clients,
+            specs=registry.specs(config),
+            context=context,
+            run=run_actor,
+            load=registry.load,
+            root=opened.root,
+            session=os.urandom(32),
+            clients=clients,
         )
         return _serve(seat, plan, clock, opened, operator, frame, host, emit)
     finally:
-        start.clear_run_directory(run)
+        clear_run_directory(run)
         lock.release()
 
 
@@ -106,14 +126,18 @@ def _serve(
     operator: KeyPair,
     frame: HostFrame,
     host: HostStream | None,
-    emit: Callable[[dict[str, object]], None],
+    emit: Callable[[dict[str, Any]], None],
 ) -> KeepError | None:
-    def ready(line: dict[str, object]) -> None:
+    def ready(line: dict[str, Any]) -> None:
         write_connection_file(
             Path(seat.run),
             ConnectionFile(
-                pid=os.getpid(), protocol=1, endpoints=line["endpoints"], server_keys=line["server_keys"],
-                public=operator.public.decode(), secret=operator.secret.decode(),
+                pid=os.getpid(),
+                protocol=1,
+                endpoints=line["endpoints"],
+                server_keys=line["server_keys"],
+                public=operator.public.decode(),
+                secret=operator.secret.decode(),
             ),
         )
         emit({**line, "recovery_code": opened.recovery_code} if opened.recovery_code else line)
@@ -130,7 +154,7 @@ def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     logger.info("keepdb %s on %s", keepdb.__version__, seat.data)
-    supervisor._start_actor_loop()  # noqa: SLF001 -- runs in this thread until the tree has stopped
+    supervisor._start_actor_loop()
     opened.root[:] = bytes(len(opened.root))
     if isinstance(supervisor.failure, KeepError):
         return supervisor.failure
@@ -143,6 +167,6 @@ def _serve(
     return supervisor.reason
 
 
-def print_line(line: dict[str, object]) -> None:
+def print_line(line: dict[str, Any]) -> None:
     """One JSON line on standard output, flushed: the host waits for it."""
     os.write(1, json.dumps(line).encode() + b"\n")

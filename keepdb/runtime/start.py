@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
-from multiprocessing.context import BaseContext
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,9 @@ from keepdb.schema.ddl import compile_ddl
 from keepdb.schema.load import load_schema
 from keepdb.schema.model import Schema
 from messages.base import Role
+
+#: Plain fork is not among them: children would inherit each other's lifelines.
+ProcessContext = ForkServerContext | SpawnContext
 
 KEYRING_FILE = "keyring.json"
 SCHEMA_FILE = "schema.yaml"
@@ -53,7 +57,7 @@ class Start(msgspec.Struct, frozen=True):
     """
 
     specs: tuple[ChildSpec, ...]
-    context: BaseContext
+    context: ProcessContext
     run: Callable[[Seat, Callable[[str], type[ProcessActor]]], None]
     load: Callable[[str], type[ProcessActor]]
     root: bytearray
@@ -75,18 +79,16 @@ class Opened(msgspec.Struct, frozen=True):
         return f"Opened(db_id={self.db_id.hex()})"
 
 
-def process_context(config: Config, preload: tuple[str, ...]) -> BaseContext:
-    """How children are started. The forkserver begins to import at once, while we read secrets.
+def process_context(config: Config, preload: tuple[str, ...]) -> ProcessContext:
+    """How children are started. The forkserver begins to import at once, while we read secrets."""
+    if config.start_method == "spawn":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    # Importing it here keeps it away from platforms that have none.
+    from multiprocessing import forkserver
 
-    Plain fork is never used: children would inherit each other's lifelines.
-    """
-    context = multiprocessing.get_context(config.start_method)
-    if config.start_method == "forkserver":
-        context.set_forkserver_preload(list(preload))
-        # Importing it here keeps it away from platforms that have none.
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
+    forkserver.ensure_running()
     return context
 
 
@@ -119,7 +121,7 @@ def open_keyring(data: Path, frame: HostFrame, clock: Clock) -> Opened:
     return Opened(bytearray(made.root), made.db_id, code)
 
 
-def open_schema(data: Path, context: BaseContext) -> tuple[Schema, tuple[str, ...]]:
+def open_schema(data: Path, context: ProcessContext) -> tuple[Schema, tuple[str, ...]]:
     """The directory's schema, and its DDL if no state file has been made for it yet."""
     path = data / SCHEMA_FILE
     if not path.exists():
@@ -130,7 +132,7 @@ def open_schema(data: Path, context: BaseContext) -> tuple[Schema, tuple[str, ..
     return schema, _compile_elsewhere(schema, context)
 
 
-def _compile_elsewhere(schema: Schema, context: BaseContext) -> tuple[str, ...]:
+def _compile_elsewhere(schema: Schema, context: ProcessContext) -> tuple[str, ...]:
     """compile_ddl in a short-lived process: it brings the standard sqlite3 library along, which must never be
     loaded in a process that opens live files."""
     ours, theirs = context.Pipe(duplex=False)
@@ -154,7 +156,5 @@ def _compile_elsewhere(schema: Schema, context: BaseContext) -> tuple[str, ...]:
     )
 
 
-def _send_ddl(pipe: "multiprocessing.connection.Connection[tuple[str, ...], None]", schema: Schema) -> None:
+def _send_ddl(pipe: "Connection[tuple[str, ...], None]", schema: Schema) -> None:
     pipe.send(compile_ddl(schema))
-
-

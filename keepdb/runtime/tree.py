@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -58,7 +59,7 @@ class Supervisor(ProcessActor):
         clock: Clock,
         *,
         start: Start,
-        on_ready_line: Callable[[dict[str, object]], None],
+        on_ready_line: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(seat, clock)
         self.start_plan = start
@@ -137,8 +138,13 @@ class Supervisor(ProcessActor):
         rows = tuple(self._row(child, now) for child in self._children.values())
         healthy = all(row.state in ("ready", "stable", "busy") for row in rows)
         return Status(
-            state="stopping" if self._stopping else "starting" if not self._announced else
-            "ready" if healthy else "degraded",
+            state="stopping"
+            if self._stopping
+            else "starting"
+            if not self._announced
+            else "ready"
+            if healthy
+            else "degraded",
             pid=os.getpid(),
             uptime_ms=int((now - self._began) * 1000),
             version=keepdb.__version__,
@@ -251,7 +257,9 @@ class Supervisor(ProcessActor):
     def _seat_for(self, child: Child) -> Seat:
         spec, plan = child.spec, self.start_plan
         endpoint, feed = self._endpoints(spec)
-        allowed: dict[bytes, tuple[Role, str]] = {pair.public: ("internal", name) for name, pair in self._keys.items()}
+        allowed: dict[bytes, tuple[Role, str]] = {
+            pair.public: ("internal", name) for name, pair in self._keys.items()
+        }
         allowed[self.seat.own.public] = ("internal", "supervisor")
         if spec.clients:
             allowed.update(plan.clients)
@@ -275,7 +283,9 @@ class Supervisor(ProcessActor):
 
     def _key(self, label: str) -> bytes:
         """A derived key. The cache's belongs to this run: what an earlier run left cannot be read."""
-        return kdf.derive(bytes(self.start_plan.root), label, self.start_plan.session if label == kdf.CACHE else b"")
+        return kdf.derive(
+            bytes(self.start_plan.root), label, self.start_plan.session if label == kdf.CACHE else b""
+        )
 
     def own_service(self) -> Service:
         return Service(name="supervisor", endpoint=self.endpoint, key=self.seat.own.public.decode())
@@ -285,7 +295,10 @@ class Supervisor(ProcessActor):
         if self._announced or any(c.spec.core and c.state != "ready" for c in self._children.values()):
             return
         self._announced = True
-        services = [self.own_service(), *(s for n, s in self._services().items() if self._children[n].spec.clients)]
+        services = [
+            self.own_service(),
+            *(s for n, s in self._services().items() if self._children[n].spec.clients),
+        ]
         self._on_ready_line(
             {
                 "event": "ready",
@@ -336,4 +349,3 @@ class Supervisor(ProcessActor):
             uptime_ms=int((now - child.started_at) * 1000) if child.started_at else 0,
             reason=child.degraded or kind or child.reason,
         )
-

@@ -6,16 +6,40 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import msgspec
 
 from keepdb.cli.terminal.status import usage
 from keepdb.cli.terminal.values import read_object, read_params, split_names
 from messages.queries import Query, Sql
 
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The options as they were given."""
+
+    collection: str | None
+    where: str | None
+    order: tuple[str, ...]
+    limit: int | None
+    select: tuple[str, ...]
+    after: str | None
+    group_by: tuple[str, ...]
+    aggregate: tuple[str, ...]
+    with_deleted: bool
+    sql: str | None
+    params: tuple[str, ...]
+
+    def structured(self) -> list[str]:
+        """Names of the options given that belong to a structured query."""
+        others = [name for name in self.__struct_fields__ if name not in ("sql", "params")]
+        return [f"--{name.replace('_', '-')}" if name != "collection" else name for name in others if getattr(self, name)]
+
+
 _AGGREGATE = re.compile(r"(?P<name>\w+)=(?P<function>\w+)(?:\((?P<field>[\w*]+)\))?")
 
 
 def with_query_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Add COLLECTION and the options of a query; the command gets `plan`, a Query, a Sql or None."""
+    """Add COLLECTION and the options of a query; the command gets them as `asked`."""
 
     @click.argument("collection", required=False)
     @click.option("--where", metavar="JSON", help="Filter, as in the query language.")
@@ -29,41 +53,36 @@ def with_query_options(function: Callable[..., int]) -> Callable[..., int]:
     @click.option("--sql", metavar="SQL", help="Read-only SQL instead of all of the above.")
     @click.option("--param", "params", multiple=True, metavar="[NAME=]VALUE", help="A value for the SQL. May be repeated.")
     @functools.wraps(function)
-    def wrapped(*args: Any, sql: str | None, params: tuple[str, ...], **options: Any) -> int:
-        names = (
-            "collection", "where", "order", "limit", "select", "after", "group_by", "aggregate", "with_deleted"
-        )  # fmt: skip
-        asked = {name: options.pop(name) for name in names}
-        return function(*args, plan=read_plan(asked, sql, params), **options)
+    def wrapped(*args: Any, **options: Any) -> int:
+        asked = Asked(**{name: options.pop(name) for name in Asked.__struct_fields__})
+        return function(*args, asked=asked, **options)
 
     return wrapped
 
 
-def read_plan(asked: dict[str, Any], sql: str | None, params: tuple[str, ...]) -> Query | Sql | None:
-    """None if neither a collection nor SQL was given. Raises ConfigError (`usage`)."""
-    given = [name for name, value in asked.items() if value]
-    if sql is not None:
-        if given:
+def read_plan(asked: Asked) -> Query | Sql:
+    """What to read. Raises ConfigError (`usage`) if the options contradict each other or say nothing."""
+    if asked.sql is not None:
+        if asked.structured():
             raise usage(
-                f"--sql stands alone, but {', '.join(given)} is given too.", "Put filter, order and limit into the SQL."
+                f"--sql stands alone, but {', '.join(asked.structured())} is given too.",
+                "Put filter, order and limit into the SQL.",
             )
-        return Sql(sql=sql, params=read_params(params))
-    if params:
+        return Sql(sql=asked.sql, params=read_params(asked.params))
+    if asked.params:
         raise usage("--param is given without --sql.", "Values of a structured query stand in --where.")
-    if not asked["collection"]:
-        if given:
-            raise usage("No collection is given.", "Name it first, as in `keepdb query personas`.")
-        return None
+    if not asked.collection:
+        raise usage("Neither a collection nor --sql is given.", "Name one first, as in `keepdb query personas`.")
     return Query(
-        source=asked["collection"],
-        where=read_object(asked["where"], "--where") if asked["where"] is not None else {},
-        order_by=split_names(asked["order"]),
-        limit=asked["limit"],
-        after=asked["after"],
-        select=split_names(asked["select"]),
-        group_by=split_names(asked["group_by"]),
-        aggregates=dict(read_aggregate(text) for text in asked["aggregate"]),
-        with_deleted=asked["with_deleted"],
+        source=asked.collection,
+        where=read_object(asked.where, "--where") if asked.where is not None else {},
+        order_by=split_names(asked.order),
+        limit=asked.limit,
+        after=asked.after,
+        select=split_names(asked.select),
+        group_by=split_names(asked.group_by),
+        aggregates=dict(read_aggregate(text) for text in asked.aggregate),
+        with_deleted=asked.with_deleted,
     )
 
 
