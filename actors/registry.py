@@ -34,7 +34,9 @@ def specs(config: Config) -> tuple[ChildSpec, ...]:
         *workers,
         ChildSpec(name="cache", needs=tuple(spec.name for spec in workers), clients=False),
         ChildSpec(
-            name="backup", needs=("encryption", "writer"), secrets=(kdf.FILE_LOG, kdf.FILE_STATE, kdf.BACKUP)
+            # KEYRING_MAC opens nothing: with it the actor proves that the keyring in a backup will be accepted.
+            name="backup", needs=("encryption", "writer"),
+            secrets=(kdf.FILE_LOG, kdf.FILE_STATE, kdf.BACKUP, kdf.KEYRING_MAC),
         ),
         ChildSpec(name="health", needs=("writer",)),
     )

@@ -5,7 +5,8 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from keepdb.storage.connection import explained, sync_directory, sync_file
+from keepdb.files import sync_directory, sync_file
+from keepdb.storage.connection import explained
 
 
 def put(path: Path, data: bytes) -> None:

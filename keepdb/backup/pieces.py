@@ -16,7 +16,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keepdb.crypto import kdf
-from keepdb.storage.connection import explained, sync_file
+from keepdb.files import sync_file
+from keepdb.storage.connection import explained
 
 from .faults import damaged
 from .manifest import FileEntry

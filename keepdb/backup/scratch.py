@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from keepdb.errors import StorageError
-from keepdb.storage.connection import explained, sync_directory
-from keepdb.storage.filelock import FileLock
+from keepdb.files import sync_directory
+from keepdb.storage.connection import explained
+from keepdb.storage.filelock import lock_for_writing
 
 PARTIAL: Final = ".partial"
 REHEARSAL: Final = ".rehearsal"
@@ -26,7 +27,7 @@ class Scratch:
         self.path = path
         with explained(path):
             path.mkdir(mode=0o700)
-        self._lock = FileLock(path / _LOCK)
+        self._lock = lock_for_writing(path / _LOCK)
 
     def publish(self, final: Path) -> None:
         """Give it its final name. Its files must be synced; after this the name is, too."""
@@ -48,7 +49,7 @@ def sweep(parent: Path, *patterns: str) -> list[Path]:
     removed = []
     for path in [path for pattern in patterns for path in parent.glob(pattern) if path.is_dir()]:
         try:
-            lock = FileLock(path / _LOCK)
+            lock = lock_for_writing(path / _LOCK)
         except StorageError:
             continue
         lock.release()

@@ -63,24 +63,39 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._identity = 0
+        self._inode = 0
         self._offset = 0
         self._rest = b""
 
     def read(self) -> list[dict[str, Any]]:
+        # The file is not kept open: on Windows that would keep its process from rotating it.
         try:
-            with open(self._path, "rb") as file:
-                identity = self._path.stat().st_ino
-                if identity != self._identity:
-                    self._identity, self._offset, self._rest = identity, 0, b""
-                file.seek(self._offset)
-                data = file.read()
+            inode = self._path.stat().st_ino
+            data = b""
+            if self._inode and inode != self._inode:
+                data = self._end_of_rotated()
+                self._offset = 0
+            self._inode = inode
+            data += self._take(self._path)
         except FileNotFoundError:
             return []
-        self._offset += len(data)
         # A line that is being written waits for its end.
         *whole, self._rest = (self._rest + data).split(b"\n")
         return [entry for line in whole if (entry := decode_line(line)) is not None]
+
+    def _end_of_rotated(self) -> bytes:
+        """What was still added to the file before it was put aside."""
+        aside = self._path.with_name(f"{self._path.name}.1")
+        if aside.exists() and aside.stat().st_ino == self._inode:
+            return self._take(aside)
+        return b""
+
+    def _take(self, path: Path) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        self._offset += len(data)
+        return data
 
 
 class Printer:

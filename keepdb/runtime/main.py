@@ -73,7 +73,7 @@ def _run(
     user_file = options.data / "config.yaml"
     files = (*([user_file] if user_file.exists() else []), *options.config_files)
     config = load_config(tuple(files), options.settings)
-    lock, run = start.take_directory(options.data, config, clock)
+    lock, run = start.take_directory(options.data, config)
     try:
         context = start.process_context(config, registry.preload)
         set_up_logging(options.data / "logs", "supervisor", config.logs)

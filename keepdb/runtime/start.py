@@ -13,7 +13,6 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 import msgspec
-import psutil
 
 import keepdb
 from keepdb.clock import Clock
@@ -22,8 +21,9 @@ from keepdb.crypto import keyring
 from keepdb.errors import SchemaError, StorageError
 from keepdb.fabric.actor import ProcessActor
 from keepdb.fabric.seat import Seat
+from keepdb.files import FileLock
 from keepdb.runtime.child import ChildSpec
-from keepdb.runtime.lock import SUPERVISOR_BYTE, DirectoryLock, Owner, acquire
+from keepdb.runtime.lock import own_directory, write_owner
 from keepdb.runtime.rundir import clear_run_directory, make_run_directory
 from keepdb.runtime.secret_frame import HostFrame
 from keepdb.schema.ddl import compile_ddl
@@ -92,7 +92,7 @@ def process_context(config: Config, preload: tuple[str, ...]) -> ProcessContext:
     return context
 
 
-def take_directory(data: Path, config: Config, clock: Clock) -> tuple[DirectoryLock, Path]:
+def take_directory(data: Path, config: Config) -> tuple[FileLock, Path]:
     """Create or enter the data directory and become its one owner (L7). Returns the lock and the run directory."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -102,12 +102,11 @@ def take_directory(data: Path, config: Config, clock: Clock) -> tuple[DirectoryL
             f"{data} cannot be used as a data directory: {error.strerror}.",
             fix="Choose a directory that you may write to.",
         ) from error
-    lock = acquire(data, SUPERVISOR_BYTE, clock)
+    lock = own_directory(data)
     data.chmod(0o700)
     run = make_run_directory(data, config.transport.run_dir)
     clear_run_directory(run)
-    me = psutil.Process()
-    lock.write_owner(Owner(pid=me.pid, started=me.create_time(), run=str(run), version=keepdb.__version__))
+    write_owner(lock, run, keepdb.__version__)
     return lock, run
 
 

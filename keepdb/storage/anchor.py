@@ -14,9 +14,10 @@ from typing import Protocol
 import msgspec
 
 from keepdb.errors import StorageError
+from keepdb.files import sync_directory, sync_file
 
 from .batch import Position
-from .connection import explained, sync_directory, sync_file
+from .connection import explained
 from .entries import Head
 
 ANCHOR_FORMAT = 1

@@ -210,27 +210,6 @@ def delete_database(path: Path) -> bool:
     return True
 
 
-def sync_directory(directory: Path) -> None:
-    """Make names created, renamed or deleted in `directory` survive a power cut (a no-op on Windows)."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        sync_file(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_file(descriptor: int) -> None:
-    """fsync that reaches the disk on macOS too, where the plain one stops at the drive's cache."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
 def _create_empty(path: Path) -> None:
     # SQLite gives -wal and -shm the mode of the main file, so 0600 from the first moment covers all three.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

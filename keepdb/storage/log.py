@@ -13,6 +13,7 @@ import apsw
 import msgspec
 
 from keepdb.errors import InvariantBroken, StorageError
+from keepdb.files import FileLock, sync_directory
 
 from .connection import (
     CheckpointMode,
@@ -24,11 +25,10 @@ from .connection import (
     open_database,
     rows,
     storage_error,
-    sync_directory,
 )
 from .entries import Head, LogEntry, LogEvent, Recorded, genesis, link, pack_ids, unpack_ids
 from .faults import CommitFailed, LogDamaged
-from .filelock import FileLock
+from .filelock import lock_for_writing
 from .generations import log_generations, log_path
 
 LOG_FORMAT = 1
@@ -164,7 +164,7 @@ class EventLog:
 
     @classmethod
     def _open(cls, path: Path, key: bytes, access: Literal["write", "read"]) -> Self:
-        lock = FileLock(path.with_suffix(".lock")) if access == "write" else None
+        lock = lock_for_writing(path.with_suffix(".lock")) if access == "write" else None
         try:
             connection = open_database(path, key, kind="log", access=access)
             try:

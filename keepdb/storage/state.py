@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import apsw
 
 from keepdb.errors import InvariantBroken, StorageError
+from keepdb.files import sync_directory
 
 from .batch import Batch, Position
 from .changes import DEFAULT_LIMITS, RING_TABLE, Capture, ChangeBatch, Ring, RingLimits, read_ring
@@ -25,7 +26,6 @@ from .connection import (
     file_bytes,
     open_database,
     rows,
-    sync_directory,
 )
 from .generations import state_names, state_path
 

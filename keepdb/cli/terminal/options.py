@@ -68,6 +68,25 @@ def default_data() -> Path:
     return (Path(found) if os.path.isabs(found) else home / ".local" / "share") / "keepdb"
 
 
+def with_session(function: Callable[..., int]) -> Callable[..., int]:
+    """Add --data, --json and --color; the command gets a `session`."""
+
+    @click.option(
+        "--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+        help="Data directory. Default: KEEPDB_DATA, or keepdb in the user's data folder.",
+    )  # fmt: skip
+    @with_output
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(context: click.Context, *, data: Path | None, console: Console, **options: Any) -> int:
+        # `keepdb backup --data X list` means X as well.
+        given = data or (context.parent.params.get("data") if context.parent is not None else None)
+        place = given or Path(os.environ.get("KEEPDB_DATA") or default_data())
+        return function(Session(place.absolute(), console, context.obj), **options)
+
+    return wrapped
+
+
 def with_output(function: Callable[..., int]) -> Callable[..., int]:
     """Add --json and --color; the command gets `console`."""
 
@@ -76,26 +95,11 @@ def with_output(function: Callable[..., int]) -> Callable[..., int]:
         "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
         help="Colours; NO_COLOR and FORCE_COLOR are respected.",
     )  # fmt: skip
-    @functools.wraps(function)
-    def wrapped(*args: Any, as_json: bool, color: Any, **options: Any) -> int:
-        return function(*args, console=Console(as_json, color), **options)
-
-    return wrapped
-
-
-def with_session(function: Callable[..., int]) -> Callable[..., int]:
-    """Add --data, --json and --color; the command gets a `session`."""
-
-    @click.option(
-        "--data", type=click.Path(file_okay=False, path_type=Path), envvar="KEEPDB_DATA", metavar="DIR",
-        help="Data directory. Default: KEEPDB_DATA, or keepdb in the user's data folder.",
-    )  # fmt: skip
-    @with_output
     @click.pass_context
     @functools.wraps(function)
-    def wrapped(context: click.Context, *, data: Path | None, console: Console, **options: Any) -> int:
-        place = (data if data is not None else default_data()).absolute()
-        return function(Session(place, console, context.obj), **options)
+    def wrapped(context: click.Context, *, as_json: bool, color: Any, **options: Any) -> int:
+        outer = context.parent is not None and context.parent.params.get("as_json", False)
+        return function(console=Console(as_json or outer, color), **options)
 
     return wrapped
 
