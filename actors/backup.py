@@ -70,7 +70,9 @@ class Backup(ProcessActor):
         self._data = Path(seat.data)
         self._backups = self._data / (seat.config.backup.directory or "backups")
         self._keys = Keys(
-            backup=secrets[kdf.BACKUP], log=secrets[kdf.FILE_LOG], state=secrets[kdf.FILE_STATE],
+            backup=secrets[kdf.BACKUP],
+            log=secrets[kdf.FILE_LOG],
+            state=secrets[kdf.FILE_STATE],
             keyring_mac=secrets[kdf.KEYRING_MAC],
         )
         # Read now and not when a backup is made: by then it may be the draft of the next schema.
@@ -173,14 +175,21 @@ class Backup(ProcessActor):
     def _make(self, label: str) -> Work:
         seat = self.seat
         source = Source(
-            data=self._data, keys=self._keys, db_id=seat.db_id, schema=seat.schema, schema_text=self._schema_text,
+            data=self._data,
+            keys=self._keys,
+            db_id=seat.db_id,
+            schema=seat.schema,
+            schema_text=self._schema_text,
             chunk_bytes=seat.config.backup.chunk_kib * 1024,
         )
         _, manifest = yield from make_steps(source, self._backups, label, self.clock)
         self.degraded = ""
         return {
-            "backup": manifest.backup, "seq": manifest.log.seq, "bytes": manifest.total_bytes,
-            "events": manifest.events, "digest": manifest.digest,
+            "backup": manifest.backup,
+            "seq": manifest.log.seq,
+            "bytes": manifest.total_bytes,
+            "events": manifest.events,
+            "digest": manifest.digest,
         }
 
     def _verify(self, name: str) -> Work:
@@ -199,8 +208,12 @@ class Backup(ProcessActor):
             )
         mark_proven(path, self._keys.backup, rehearsal.digest, keepdb.__version__, self.clock)
         return {
-            "backup": name, "seq": rehearsal.seq, "events": rehearsal.events, "digest": rehearsal.digest,
-            "quarantined": rehearsal.quarantined, "erased": rehearsal.erased,
+            "backup": name,
+            "seq": rehearsal.seq,
+            "events": rehearsal.events,
+            "digest": rehearsal.digest,
+            "quarantined": rehearsal.quarantined,
+            "erased": rehearsal.erased,
         }
 
     def _open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:
@@ -243,11 +256,23 @@ def as_row(listed: Listed) -> dict[str, Any]:
     manifest = listed.manifest
     if manifest is None:
         return {
-            "id": listed.id, "at": 0, "seq": 0, "bytes": 0, "events": 0, "digest": "", "label": "",
-            "verifiedAt": None, "error": listed.error,
+            "id": listed.id,
+            "at": 0,
+            "seq": 0,
+            "bytes": 0,
+            "events": 0,
+            "digest": "",
+            "label": "",
+            "verifiedAt": None,
+            "error": listed.error,
         }
     return {
-        "id": listed.id, "at": manifest.created_ms, "seq": manifest.log.seq, "bytes": manifest.total_bytes,
-        "events": manifest.events, "digest": manifest.digest, "label": manifest.label,
+        "id": listed.id,
+        "at": manifest.created_ms,
+        "seq": manifest.log.seq,
+        "bytes": manifest.total_bytes,
+        "events": manifest.events,
+        "digest": manifest.digest,
+        "label": manifest.label,
         "verifiedAt": listed.proven.at if listed.proven is not None else None,
     }

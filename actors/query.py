@@ -52,6 +52,7 @@ from messages.sealing import Open, Opened
 
 logger = logging.getLogger("keepdb.query")
 
+KIB, MIB = 1024, 1024 * 1024
 #: How long opening the sealed values of one result may take.
 ENCRYPTION_S = 2.0
 #: A push that finds its client's queue full is tried again this soon.
@@ -80,7 +81,9 @@ class QueryActor(ProcessActor):
         self._catalog = make_catalog(self.seat.schema)
         self._engine = LiveEngine(self._limits)
         self._streams = ChangeStreams(config.query.subscriptions_max)
-        self._cache = CacheReader(self.seat.secrets[kdf.CACHE], config.cache.entry_kib_max * 1024)
+        self._cache = CacheReader(
+            self.seat.secrets[kdf.CACHE], config.cache.size_mib * MIB, config.cache.entry_kib_max * KIB
+        )
         self._waiting: list[Waiting] = []
         self._outbox: deque[tuple[bytes, Message]] = deque()
         self._turn_due = False

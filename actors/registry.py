@@ -35,7 +35,8 @@ def specs(config: Config) -> tuple[ChildSpec, ...]:
         ChildSpec(name="cache", needs=tuple(spec.name for spec in workers), clients=False),
         ChildSpec(
             # KEYRING_MAC opens nothing: with it the actor proves that the keyring in a backup will be accepted.
-            name="backup", needs=("encryption", "writer"),
+            name="backup",
+            needs=("encryption", "writer"),
             secrets=(kdf.FILE_LOG, kdf.FILE_STATE, kdf.BACKUP, kdf.KEYRING_MAC),
         ),
         ChildSpec(name="health", needs=("writer",)),

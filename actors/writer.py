@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from keepdb.commit.group import Answer, Asked, GroupCommit
+from keepdb.commit.group import GroupCommit
 from keepdb.commit.inflight import InFlight
+from keepdb.commit.intake import Answer, Asked
 from keepdb.commit.sealing_plan import BODY, SealItem
 from keepdb.commit.store import Places, Store
 from keepdb.crypto import kdf
@@ -73,10 +74,15 @@ class Writer(ProcessActor):
             )
         in_flight = InFlight(Path(self.seat.run) / "writer.inflight")
         self.group = GroupCommit(
-            self.store, in_flight, self._seal, self.clock, os.urandom, config.request_events_max
+            self.store,
+            in_flight,
+            self._seal,
+            self.clock,
+            os.urandom,
+            requests_max=config.batch_requests_max,
+            events_max=config.request_events_max,
         )
         self._starting = False
-        self._batch_max = config.batch_requests_max
         self.inbox.every(HINT_S, self._repeat_hint)
         self.inbox.every(config.anchor_s, self._write_anchor)
         self._announce_state()
@@ -86,11 +92,13 @@ class Writer(ProcessActor):
     @handles(Commit)
     def commit(self, message: Commit) -> Deferred:
         self._pending.append(Asked(message, answering(self.defer())))
-        # Suspects of a crash are tried one at a time, so that a second crash names the culprit.
-        limit = 1 if self.group.in_flight.suspects else self._batch_max
-        if len(self._pending) >= limit:
+        if len(self._pending) >= self.group.requests_max:
             self._flush()
         return DEFERRED
+
+    def _more(self, limit: int) -> list[Asked]:
+        """Commits that have arrived while others were being prepared."""
+        return [Asked(message, answering(reply.defer())) for message, reply in self.inbox.take(Commit, limit)]
 
     def on_drained(self) -> None:
         self._flush()
@@ -108,7 +116,7 @@ class Writer(ProcessActor):
             return
         try:
             with self.busy("sync", SYNC_S):
-                committed = self.group.run(batch)
+                committed = self.group.run(batch, self._more)
         except StorageError as error:
             self._stumble(error)
             return
@@ -192,8 +200,10 @@ class Writer(ProcessActor):
 
     def _tend(self) -> None:
         """Between bursts: keep WAL and anchor within their limits."""
-        config = self.seat.config.writer
-        if self._wal_bytes() > config.checkpoint_kib * KIB and self.clock.monotonic() >= self._checkpoint_at:
+        config, store = self.seat.config.writer, self.store
+        # The state's pages change again and again, and it can be rebuilt: it is moved four times less often.
+        backlog = max(store.log.wal_bytes, store.state.wal_bytes // 4)
+        if backlog > config.checkpoint_kib * KIB and self.clock.monotonic() >= self._checkpoint_at:
             self._checkpoint("PASSIVE")
             # A reader may keep part of it; trying again after every batch would not help.
             self._checkpoint_at = self.clock.monotonic() + CHECKPOINT_S
@@ -288,11 +298,8 @@ class Writer(ProcessActor):
         return {
             "seq": self.store.log.head.seq,
             "wal_bytes": self._wal_bytes(),
-            "suspects": len(self._suspects()),
+            "suspects": len(self.group.in_flight.suspects),
         }
-
-    def _suspects(self) -> dict[tuple[bytes, int], int]:
-        return self.group.in_flight.suspects
 
 
 def answering(reply: Reply) -> Callable[[Answer], None]:

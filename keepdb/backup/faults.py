@@ -37,7 +37,7 @@ def unknown(name: str) -> InvalidRequest:
     return InvalidRequest(
         "backup_unknown",
         f"There is no backup {name!r}." if name else "There is no backup yet.",
-        fix="`keepdb backup --list` names them; `keepdb backup` makes one.",
+        fix="`keepdb backup list` names them; `keepdb backup` makes one.",
     )
 
 

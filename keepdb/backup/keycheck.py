@@ -32,7 +32,9 @@ def check_copy(directory: Path, keys: Keys, db_id: str, used: set[int]) -> Body:
         raise foreign(directory)
     missing = sorted(used - set(range(1, body.pool_end)))
     if missing:
-        raise damaged(directory, f"its keyring ends at key {body.pool_end - 1}, its log uses key {missing[0]}")
+        raise damaged(
+            directory, f"its keyring ends at key {body.pool_end - 1}, its log uses key {missing[0]}"
+        )
     return body
 
 

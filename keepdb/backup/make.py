@@ -61,7 +61,11 @@ class _Snapshot(msgspec.Struct, frozen=True):
 
 
 def make(
-    source: Source, directory: Path, label: str, clock: Clock, progress: Callable[[Progress], None] | None = None
+    source: Source,
+    directory: Path,
+    label: str,
+    clock: Clock,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Path, Manifest]:
     """make_steps in one go."""
     return run(make_steps(source, directory, label, clock), progress)
@@ -89,14 +93,29 @@ def make_steps(
             pieces, used = yield from _copy_log(source, log, snapshot.head, draft.path, (final.name, salt))
             files = _copy_files(source, draft.path, used)
             manifest = Manifest(
-                format=FORMAT, kind="full", backup=final.name, db_id=source.db_id.hex(), version=keepdb.__version__,
-                created_ms=created_ms, label=label,
+                format=FORMAT,
+                kind="full",
+                backup=final.name,
+                db_id=source.db_id.hex(),
+                version=keepdb.__version__,
+                created_ms=created_ms,
+                label=label,
                 log=LogPart(
-                    log.generation, log.device.hex(), log.base.seq, log.base.hash.hex(), snapshot.head.seq,
+                    log.generation,
+                    log.device.hex(),
+                    log.base.seq,
+                    log.base.hash.hex(),
+                    snapshot.head.seq,
                     snapshot.head.hash.hex(),
                 ),
-                events=snapshot.head.seq - log.base.seq, schema_hash=source.schema.hash, digest=snapshot.digest,
-                ddl=snapshot.ddl, salt=salt.hex(), chunk_bytes=source.chunk_bytes, files=files, pieces=pieces,
+                events=snapshot.head.seq - log.base.seq,
+                schema_hash=source.schema.hash,
+                digest=snapshot.digest,
+                ddl=snapshot.ddl,
+                salt=salt.hex(),
+                chunk_bytes=source.chunk_bytes,
+                files=files,
+                pieces=pieces,
             )
             write_manifest(draft.path, source.keys.backup, manifest)
             draft.publish(final)

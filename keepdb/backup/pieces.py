@@ -80,7 +80,8 @@ class PieceWriter:
         with explained(path):
             file = self._file or self._begin(path)
             sealed = self._cipher.encrypt(
-                _NONCE.pack(number, self._chunk), bytes(self._buffer[:size]),
+                _NONCE.pack(number, self._chunk),
+                bytes(self._buffer[:size]),
                 _aad(self._backup_id, number, self._chunk, last),
             )
             del self._buffer[:size]
@@ -159,7 +160,9 @@ def _open_piece(
         left -= _LENGTH.size + length
         digest.update(head + sealed)
         try:
-            plain = cipher.decrypt(_NONCE.pack(number, chunk), sealed, _aad(backup_id, number, chunk, not left))
+            plain = cipher.decrypt(
+                _NONCE.pack(number, chunk), sealed, _aad(backup_id, number, chunk, not left)
+            )
         except InvalidTag:
             raise changed from None
         yield plain

@@ -25,7 +25,7 @@ from .progress import Progress, Steps
 from .rows import EVENTS, SLICE_BYTES, SLICE_ROWS, TABLES, Chain, Row, Table, insert, parse
 
 #: The new log's WAL is emptied after so many slices (of up to 1 MiB), so that it needs no room twice.
-CHECKPOINT_SLICES: Final = 64
+CHECKPOINT_SLICES: Final = 16
 
 
 class Rebuilt(msgspec.Struct, frozen=True):

@@ -31,6 +31,8 @@ from .scratch import Scratch
 
 #: Events replayed in one slice: 20 to 50 ms.
 REPLAY_EVENTS: Final = 250
+#: The scratch state's WAL is emptied this often, so that it needs no room twice and no step takes long.
+CHECKPOINT_EVENTS: Final = 5_000
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
@@ -59,7 +61,9 @@ def local_bodies(backup: Path, keys: RootKeys, db_id: bytes) -> OpenBodies:
     sealer = Sealer(db_id, store)
 
     def open_bodies(events: list[LogEvent]) -> list[bytes | None]:
-        values, wrong = sealer.open_many([(one.collection, BODY, one.entity, one.body or b"") for one in events])
+        values, wrong = sealer.open_many(
+            [(one.collection, BODY, one.entity, one.body or b"") for one in events]
+        )
         if wrong:
             raise damaged(backup, f"the body of event {events[wrong[0]].seq} does not open under its key")
         return values
@@ -78,7 +82,9 @@ def rehearse(
     progress: Callable[[Progress], None] | None = None,
 ) -> Rehearsal:
     """rehearse_steps in one go."""
-    return run(rehearse_steps(backup, manifest, scratch, keys, open_bodies, live_keyring=live_keyring), progress)
+    return run(
+        rehearse_steps(backup, manifest, scratch, keys, open_bodies, live_keyring=live_keyring), progress
+    )
 
 
 def rehearse_steps(
@@ -145,13 +151,18 @@ def _rebuild_state(
             log, state, materializer, counting, after_seq=state.position.seq, limit=REPLAY_EVENTS
         ):
             done += count
-            if done % (REPLAY_EVENTS * 40) < count:
+            if done % (CHECKPOINT_EVENTS) < count:
                 state.checkpoint("TRUNCATE")
             yield Progress("replay", min(done, total), total)
         digest = yield from _digest(state, schema, total)
         return Rehearsal(
-            backup=manifest.backup, events=manifest.events, seq=manifest.log.seq, digest=digest,
-            expected=manifest.digest, erased=erased, quarantined=state.quarantined,
+            backup=manifest.backup,
+            events=manifest.events,
+            seq=manifest.log.seq,
+            digest=digest,
+            expected=manifest.digest,
+            erased=erased,
+            quarantined=state.quarantined,
         )
     finally:
         state.close()

@@ -78,7 +78,7 @@ def restore_steps(
     _check_target(target, replace)
     with explained(target.parent):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _owned(target, clock) as locks:
+    with _owned(target) as locks:
         sweep(target.parent, f"{target.name}{RESTORING}*")
         draft = Scratch(target.with_name(f"{target.name}{RESTORING}{os.getpid()}"))
         try:
@@ -114,7 +114,7 @@ def _is_data(directory: Path) -> bool:
 
 
 @contextmanager
-def _owned(target: Path, clock: Clock) -> Iterator[ExitStack]:
+def _owned(target: Path) -> Iterator[ExitStack]:
     """Nobody runs on an existing target, and nobody can start to."""
     with ExitStack() as locks:
         if target.exists():

@@ -64,19 +64,25 @@ def read_slices(log: EventLog, table: Table, head_seq: int) -> Iterator[list[tup
     after: Row = ()
     while True:
         found: list[tuple[Row, bytes]] = []
-        size = 0
+        size, whole = 0, False
         with explained(log.path):
-            cursor = log.connection.execute(_select(table, bool(after)), (*after, *((head_seq,) if table.seq else ())))
+            cursor = log.connection.execute(
+                _select(table, bool(after)), (*after, *((head_seq,) if table.seq else ()))
+            )
             for row in cursor:
                 record = _encode((table.number, *row))
                 found.append((row, record))
                 size += len(record)
                 if size >= SLICE_BYTES:
                     break
+            else:
+                whole = len(found) < SLICE_ROWS
             cursor.close()
-        if not found:
+        if found:
+            yield found
+        # The end as of this slice: waiting for an empty one would chase subjects that are being added.
+        if whole:
             return
-        yield found
         # Every table's key is its first columns.
         after = found[-1][0][: len(table.key)]
 

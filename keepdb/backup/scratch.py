@@ -9,10 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from keepdb.errors import StorageError
-from keepdb.files import sync_directory
+from keepdb.files import FileLock, Locked, sync_directory
 from keepdb.storage.connection import explained
-from keepdb.storage.filelock import lock_for_writing
 
 PARTIAL: Final = ".partial"
 REHEARSAL: Final = ".rehearsal"
@@ -27,7 +25,7 @@ class Scratch:
         self.path = path
         with explained(path):
             path.mkdir(mode=0o700)
-        self._lock = lock_for_writing(path / _LOCK)
+            self._lock = FileLock(path / _LOCK)
 
     def publish(self, final: Path) -> None:
         """Give it its final name. Its files must be synced; after this the name is, too."""
@@ -48,12 +46,11 @@ def sweep(parent: Path, *patterns: str) -> list[Path]:
     """Remove the leftovers of killed runs that match; returns what was removed. Work in progress stays."""
     removed = []
     for path in [path for pattern in patterns for path in parent.glob(pattern) if path.is_dir()]:
-        try:
-            lock = lock_for_writing(path / _LOCK)
-        except StorageError:
-            continue
-        lock.release()
         with explained(path):
+            try:
+                FileLock(path / _LOCK).release()
+            except Locked:
+                continue
             shutil.rmtree(path)
         removed.append(path)
     return removed

@@ -33,11 +33,13 @@ _decode = msgspec.msgpack.Decoder(_Kept).decode
 
 
 class CacheReader:
-    """key: 32 bytes of this run, never stored. entry_max: larger results are not kept."""
+    """key: 32 bytes of this run, never stored. map_size: the writer's, in bytes. entry_max: larger results are
+    not kept."""
 
-    def __init__(self, key: bytes, entry_max: int) -> None:
+    def __init__(self, key: bytes, map_size: int, entry_max: int) -> None:
         self._key = key
         self._cipher = AESGCM(key)
+        self._map_size = map_size
         self._entry_max = entry_max
         self._environment: lmdb.Environment | None = None
         self.hits = 0
@@ -49,7 +51,9 @@ class CacheReader:
         if not path:
             return
         try:
-            self._environment = lmdb.open(path, readonly=True, max_dbs=2, max_readers=READERS_MAX)
+            self._environment = lmdb.open(
+                path, map_size=self._map_size, readonly=True, max_dbs=2, max_readers=READERS_MAX
+            )
             self._values = self._environment.open_db(VALUES)
         except lmdb.Error:
             self.close()
@@ -69,8 +73,13 @@ class CacheReader:
         """The kept result under this name, as of the snapshot at seq."""
         if self._environment is None:
             return None
-        with self._environment.begin() as txn:
-            sealed = txn.get(name, db=self._values)
+        try:
+            with self._environment.begin() as txn:
+                sealed = txn.get(name, db=self._values)
+        except lmdb.Error:
+            # Disposable by design: whatever is wrong with it, queries go on without.
+            self.close()
+            return None
         if sealed is not None:
             try:
                 kept = _decode(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name))

@@ -25,10 +25,9 @@ LIST_S = 10.0
 @click.group(cls=CommandGroup, examples=EXAMPLES, invoke_without_command=True)
 @click.option("--label", default="", metavar="TEXT", help="A note that is kept with the backup.")
 @with_session
-@click.pass_context
-def backup(context: click.Context, session: Session, label: str) -> int:
+def backup(session: Session, label: str) -> int:
     """Make a backup of the running database; writes go on meanwhile."""
-    if context.invoked_subcommand is not None:
+    if click.get_current_context().invoked_subcommand is not None:
         return OK
     clock = SystemClock()
     began = clock.monotonic()
@@ -39,7 +38,8 @@ def backup(context: click.Context, session: Session, label: str) -> int:
         session.console.data({"schema": 1, **made, "elapsedMs": elapsed_ms})
     else:
         session.console.line(
-            f"{made['backup']}  seq {number(made['seq'])}  {size(made['bytes'])}  in {span(elapsed_ms)}", "green"
+            f"{made['backup']}  seq {number(made['seq'])}  {size(made['bytes'])}  in {span(elapsed_ms)}",
+            "green",
         )
         session.console.say(f"Prove it: keepdb verify {made['backup']}", "dim")
     return OK
@@ -59,7 +59,7 @@ def list_backups(session: Session) -> int:
         [
             (
                 entry["id"], _time(entry["at"]), number(entry["seq"]), size(entry["bytes"]),
-                _time(entry.get("verifiedAt")) or "never", entry.get("label", ""),
+                entry.get("error") or _time(entry["verifiedAt"]) or "never", entry["label"],
             )
             for entry in found
         ],
@@ -68,9 +68,9 @@ def list_backups(session: Session) -> int:
 
 
 def as_map(entry: dict[str, Any]) -> dict[str, Any]:
-    """A backup as the service lists it, with times as RFC 3339."""
-    return {**entry, "at": _time(entry["at"]), "verifiedAt": _time(entry.get("verifiedAt")) or None}
+    """A backup as the service lists it, with times as RFC 3339; a damaged one has no times but `error`."""
+    return {**entry, "at": _time(entry["at"]) or None, "verifiedAt": _time(entry["verifiedAt"]) or None}
 
 
-def _time(value: Any) -> str:
-    return rfc3339(value) if isinstance(value, int) else str(value or "")
+def _time(ms: int | None) -> str:
+    return rfc3339(ms) if ms else ""

@@ -14,7 +14,7 @@ EXAMPLES = (
     "keepdb commit personas.created name=Ada",
     "keepdb commit memoryEntities.created name=Bees type=concept importance=80 'tags=[\"garden\"]'",
     "keepdb commit personaActivated --id 0198c1e2-…",
-    "keepdb commit personas.created --data-json '{\"name\": \"Ada\", \"isActive\": true}'",
+    'keepdb commit personas.created --data-json \'{"name": "Ada", "isActive": true}\'',
     "jq -c . persona.json | keepdb commit personas.created -",
 )
 
@@ -23,7 +23,9 @@ EXAMPLES = (
 @click.argument("event_type", metavar="TYPE")
 @click.argument("fields", nargs=-1, metavar="[KEY=VALUE]... | -")
 @click.option("--id", "entity", metavar="ID", help="The row it is about; made up on creation when left out.")
-@click.option("--data-json", metavar="JSON", help="The event's fields as one JSON object; - reads standard input.")
+@click.option(
+    "--data-json", metavar="JSON", help="The event's fields as one JSON object; - reads standard input."
+)
 @click.option("--durability", type=click.Choice(["disk", "os"]), default="disk", show_default=True,
               help="disk: synced when acknowledged. os: survives killed processes, not a power cut.")  # fmt: skip
 @click.option("--idempotency-key", metavar="KEY", help="The same key commits once, however often it is sent.")
@@ -44,7 +46,9 @@ def commit(
     """
     data = read_data(fields, data_json)
     with connect(session) as db:
-        receipt = db.commit(event_type, data, id=entity, durability=durability, idempotency_key=idempotency_key)
+        receipt = db.commit(
+            event_type, data, id=entity, durability=durability, idempotency_key=idempotency_key
+        )
     if session.console.json:
         session.console.data(
             {

@@ -45,7 +45,9 @@ def show(session: Session, config_files: tuple[Path, ...], settings: dict[str, s
             }
         )
         return OK
-    session.console.table(("SETTING", "VALUE", "FROM"), [(name, _text(value), origin) for name, value, origin in rows])
+    session.console.table(
+        ("SETTING", "VALUE", "FROM"), [(name, _text(value), origin) for name, value, origin in rows]
+    )
     return OK
 
 

@@ -40,7 +40,9 @@ def doctor(session: Session) -> int:
     for at, one in enumerate(checks, start=1):
         _print(session, at, one)
     count = {state: sum(one.state == state for one in checks) for state in COLOURS}
-    session.console.say(f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failed, {count['skip']} skipped")
+    session.console.say(
+        f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failed, {count['skip']} skipped"
+    )
     return FAILED if failed else OK
 
 

@@ -117,7 +117,9 @@ class Printer:
         name, level, on = entry["process"], entry["level"], self._console.colour_out
         colour = self._colours.setdefault(name, TURN[len(self._colours) % len(TURN)])
         text = paint(printable(entry["message"]), "red" if level in LEVELS[3:] else "", on)
-        mark = paint(f"{level:7}", {"error": "red", "critical": "red", "warning": "yellow"}.get(level, "dim"), on)
+        mark = paint(
+            f"{level:7}", {"error": "red", "critical": "red", "warning": "yellow"}.get(level, "dim"), on
+        )
         self._console.line(f"{entry['at']}  {paint(f'{name:{NAME_WIDTH}}', colour, on)}  {mark}  {text}")
         for line in str(entry.get("error", "")).splitlines():
             self._console.line(f"    {printable(line)}", "dim")
@@ -129,7 +131,11 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
         entry = msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-    return entry if all(isinstance(entry.get(key), str) for key in ("at", "level", "process", "message")) else None
+    return (
+        entry
+        if all(isinstance(entry.get(key), str) for key in ("at", "level", "process", "message"))
+        else None
+    )
 
 
 def _files(directory: Path, actor: str | None) -> list[Path]:
@@ -153,5 +159,7 @@ def _check_actor(directory: Path, actor: str | None) -> None:
     known = sorted(path.stem for path in directory.glob("*.jsonl"))
     if actor is not None and actor not in known:
         raise KeepError(
-            "actor_unknown", f"There are no logs of a process called {actor!r}.", fix=f"There are: {', '.join(known)}."
+            "actor_unknown",
+            f"There are no logs of a process called {actor!r}.",
+            fix=f"There are: {', '.join(known)}.",
         )

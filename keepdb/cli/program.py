@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 import keepdb
+from keepdb.cli.terminal.colour import Choice
 from keepdb.cli.terminal.console import Console
 from keepdb.cli.terminal.options import write_examples
-from keepdb.cli.terminal.status import FAILED, INTERRUPTED, exit_status, usage
+from keepdb.cli.terminal.status import FAILED, INTERRUPTED, USAGE, exit_status, usage
 from keepdb.errors import KeepError
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ class Program(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def load_command(name: str) -> click.Command | None:  # noqa: PLR0911 -- one line per command
+def load_command(name: str) -> click.Command | None:
     """The command called `name`. Static imports: a frozen program finds no module by a computed name."""
+    command: click.Command
     match name:
         case "start":
             from keepdb.cli.start import start as command
@@ -129,6 +131,9 @@ def run(registry: "Callable[[], Registry]") -> int:
     except BrokenPipeError:
         _close_stdout()
         return FAILED
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return USAGE
     except click.ClickException as error:
         return _report(_from_click(error))
     except KeepError as error:
@@ -140,7 +145,11 @@ def run(registry: "Callable[[], Registry]") -> int:
 
 def _report(error: KeepError) -> int:
     # The command line may be the very thing that could not be parsed, so it is only searched.
-    Console("--json" in sys.argv, "auto").error(error)
+    words = " ".join(sys.argv[1:]).replace("--color=", "--color ")
+    colour: Choice = (
+        "always" if "--color always" in words else "never" if "--color never" in words else "auto"
+    )
+    Console("--json" in sys.argv, colour).error(error)
     return exit_status(error)
 
 

@@ -1,16 +1,20 @@
 """`keepdb query`: rows, once."""
 
+from typing import Any
+
 import click
 
 from keepdb.cli.terminal.asking import Asked, read_plan, wire_row, with_query_options
 from keepdb.cli.terminal.connecting import connect
+from keepdb.cli.terminal.figures import rfc3339
 from keepdb.cli.terminal.options import Command, Session, with_session
 from keepdb.cli.terminal.status import OK
+from keepdb.client.database import Result
 from messages.queries import Sql
 
 EXAMPLES = (
     "keepdb query personas",
-    "keepdb query memoryEntities --where '{\"importance\": {\">\": 80}}' --order -importance --limit 5 --select name",
+    'keepdb query memoryEntities --where \'{"importance": {">": 80}}\' --order -importance --limit 5 --select name',
     "keepdb query memoryEntities --group-by type --aggregate 'n=count(*)'",
     "keepdb query --sql 'SELECT name FROM personas WHERE isActive = ?' --param true",
     "keepdb query memoryEntities --limit 100 --json | jq -r '.rows[].name'",
@@ -29,6 +33,10 @@ def query(session: Session, asked: Asked) -> int:
     plan = read_plan(asked)
     with connect(session) as db:
         result = db.sql(plan.sql, plan.params) if isinstance(plan, Sql) else db.query(plan)
+        # JSON keeps the wire's values, and SQL names its columns as it likes.
+        times = (
+            set() if session.console.json or isinstance(plan, Sql) else timestamps(db.describe(), plan.source)
+        )
     console = session.console
     if console.json:
         rows = [wire_row(result.columns, row) for row in result.rows]
@@ -36,9 +44,30 @@ def query(session: Session, asked: Asked) -> int:
             {"schema": 1, "columns": result.columns, "rows": rows, "seq": result.seq, "cursor": result.cursor}
         )
         return OK
-    console.table(result.columns, result.rows)
+    console.table(result.columns, readable(result, times))
     count = len(result.rows)
     console.say(f"{count} row{'' if count == 1 else 's'} at seq {result.seq}", "dim")
     if result.cursor:
         console.say(f"More rows: --after {result.cursor}", "dim")
     return OK
+
+
+def timestamps(schema: dict[str, Any], collection: str) -> set[str]:
+    """Names of the collection's fields that are times."""
+    name, _, rows = collection.partition(".")
+    found = schema["collections"].get(name, {})
+    fields = found.get("rows", {}).get(rows, {}) if rows else found
+    own = {field for field, about in fields.get("fields", {}).items() if about["type"] == "timestamp"}
+    return own | {"createdAt", "updatedAt", "deletedAt"}
+
+
+def readable(result: Result, times: set[str]) -> list[list[Any]]:
+    """Rows with times as RFC 3339."""
+    is_time = [name in times for name in result.columns]
+    return [
+        [
+            rfc3339(value) if at and isinstance(value, int) else value
+            for at, value in zip(is_time, row, strict=True)
+        ]
+        for row in result.rows
+    ]

@@ -7,7 +7,6 @@ first line of standard input, and goes on through a pipe.
 import contextlib
 import json
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,13 @@ READY_BYTES_MAX = 64 * 1024
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.option("--detach", is_flag=True, help="Return when it is ready; it runs on until `keepdb stop`.")
-@click.option("--passphrase-stdin", is_flag=True, help="Take the passphrase from the first line of standard input.")
+@click.option(
+    "--passphrase-stdin", is_flag=True, help="Take the passphrase from the first line of standard input."
+)
 @click.option("--recovery-code", "recovery", is_flag=True, help="Ask for the recovery code instead.")
-@click.option("--transport", type=click.Choice(["auto", "ipc", "tcp"]), help="Short for --set transport.kind=…")
+@click.option(
+    "--transport", type=click.Choice(["auto", "ipc", "tcp"]), help="Short for --set transport.kind=…"
+)
 @click.option(
     "--start-method", type=click.Choice(["auto", "forkserver", "spawn"]),
     help="Short for --set transport.start_method=…",
@@ -102,7 +105,11 @@ def _start_detached(
         arguments += ["--set", f"{name}={value}"]
     # A session of its own: neither Ctrl-C nor the terminal's end reaches it. What it has to say is in its logs.
     process = subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         line = _exchange(process, frame)
@@ -157,8 +164,8 @@ def _show_ready(session: Session, line: dict[str, Any], how_to_stop: str) -> Non
 def _show_recovery_code(console: Console, code: str) -> None:
     console.say("")
     console.say(f"  Recovery code:  {code}", "bold")
-    console.say("  It opens this database if the passphrase is lost. It is shown only now and stored nowhere:")
+    console.say(
+        "  It opens this database if the passphrase is lost. It is shown only now and stored nowhere:"
+    )
     console.say("  write it down and keep it away from this computer.")
     console.say("")
-
-

@@ -95,7 +95,7 @@ def _print(session: Session, tree: Status, figures: WriterFigures | None, health
     else:
         mode = "" if figures.mode == "serving" else f"  {figures.mode}: {figures.reason}"
         console.line(
-            f"log     seq {number(figures.seq)}  {size(figures.log_bytes)}  write-ahead {size(figures.wal_bytes)}{mode}",
+            f"log     seq {number(figures.seq)}  {size(figures.log_bytes)}  WAL {size(figures.wal_bytes)}{mode}",
             "red" if mode else "",
         )
         skipped = f"  {figures.quarantined} events quarantined" if figures.quarantined else ""

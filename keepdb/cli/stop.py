@@ -28,7 +28,9 @@ KILL_S = 5.0
 @click.command(cls=Command, examples=EXAMPLES)
 @click.option("--timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True, metavar="SECONDS",
               help="How long to wait for the orderly end.")  # fmt: skip
-@click.option("--kill", is_flag=True, help="If it has not ended by then, kill it. Nothing acknowledged is lost.")
+@click.option(
+    "--kill", is_flag=True, help="If it has not ended by then, kill it. Nothing acknowledged is lost."
+)
 @with_session
 def stop(session: Session, timeout: float, kill: bool) -> int:
     """Stop the running database in order.
@@ -56,7 +58,9 @@ def stop(session: Session, timeout: float, kill: bool) -> int:
         _gone(owner, KILL_S)
     elapsed_ms = int((clock.monotonic() - began) * 1000)
     if session.console.json:
-        session.console.data({"schema": 1, "stopped": True, "pid": owner.pid, "how": how, "elapsedMs": elapsed_ms})
+        session.console.data(
+            {"schema": 1, "stopped": True, "pid": owner.pid, "how": how, "elapsedMs": elapsed_ms}
+        )
     else:
         session.console.line(f"stopped  pid {owner.pid}  after {span(elapsed_ms)}", "green")
     return OK
@@ -72,7 +76,7 @@ def _ask_to_stop(session: Session) -> str:
         owner = living_owner(session)
         if owner is None:
             return "asked"
-        session.console.say(f"The supervisor does not answer ({error.code}); it is sent a termination signal.", "yellow")
+        session.console.say(f"The supervisor does not answer ({error.code}); it is sent SIGTERM.", "yellow")
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(owner.pid).terminate()
         return "signalled"

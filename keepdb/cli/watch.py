@@ -25,13 +25,15 @@ COLOURS = {"+": "green", "~": "yellow", "-": "red", ">": "cyan"}
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.option("--changes", is_flag=True, help="Every change instead of a query; --after is then a seq.")
-@click.option("--collection", "only", multiple=True, metavar="NAME", help="With --changes: only this one. Repeatable.")
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N updates instead of by Ctrl-C.")
+@click.option(
+    "--collection", "only", multiple=True, metavar="NAME", help="With --changes: only this one. Repeatable."
+)
+@click.option(
+    "--count", type=click.IntRange(1), metavar="N", help="End after N updates instead of by Ctrl-C."
+)
 @with_query_options
 @with_session
-def watch(
-    session: Session, asked: Asked, changes: bool, only: tuple[str, ...], count: int | None
-) -> int:
+def watch(session: Session, asked: Asked, changes: bool, only: tuple[str, ...], count: int | None) -> int:
     """Print a query's result, then what changes in it, as it happens.
 
     Lines begin with + (came in), - (went out), ~ (changed) or > (moved). With --json each update is one object.
@@ -42,7 +44,9 @@ def watch(
         with connect(session) as db, db.changes(after, only) as stream:
             return _follow_changes(session.console, stream, count)
     if only:
-        raise usage("--collection is given without --changes.", "Name the collection of a query as the argument.")
+        raise usage(
+            "--collection is given without --changes.", "Name the collection of a query as the argument."
+        )
     plan = read_plan(asked)
     with connect(session) as db, db.watch(plan) as live:
         return _follow_query(session.console, live, count)
@@ -127,8 +131,8 @@ def change_maps(push: Changes | Rehydrate) -> list[dict[str, Any]]:
     if isinstance(push, Rehydrate):
         return [{"event": "rehydrate", "seq": push.seq, "generation": push.generation, "reason": push.reason}]
     return [
-        {"event": "change", "seq": seq, "collection": collection, "op": op, "id": id}
-        for seq, collection, op, id in push.rows
+        {"event": "change", "seq": seq, "collection": collection, "op": op, "id": key}
+        for seq, collection, op, key in push.rows
     ]
 
 
@@ -143,5 +147,7 @@ def _read_seq(asked: Asked) -> int:
     if asked.after is None:
         return -1
     if not asked.after.isascii() or not asked.after.isdigit():
-        raise usage(f"--after {asked.after} is not a seq.", "With --changes give a whole number, 0 for all that is kept.")
+        raise usage(
+            f"--after {asked.after} is not a seq.", "With --changes give a number, 0 for all that is kept."
+        )
     return int(asked.after)

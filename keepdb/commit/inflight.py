@@ -34,20 +34,23 @@ class InFlight:
         self.suspects: dict[RequestId, int] = dict(suspects)
         for request in in_flight:
             self.suspects[request] = self.suspects.get(request, 0) + 1
-        self._store([])
+        self._in_flight: list[RequestId] = []
+        self._store()
 
     def is_poisoned(self, request: RequestId) -> bool:
         return self.suspects.get(request, 0) >= CRASHES_MAX
 
     def begin(self, requests: Iterable[RequestId]) -> None:
-        """These are being carried out from now on."""
-        self._store(list(requests))
+        """These are being carried out from now on, together with those begun before."""
+        self._in_flight += requests
+        self._store()
 
-    def end(self, requests: Iterable[RequestId]) -> None:
-        """These were answered, whatever the answer."""
-        for request in requests:
+    def end(self) -> None:
+        """All that were begun have been answered, whatever the answer."""
+        for request in self._in_flight:
             self.suspects.pop(request, None)
-        self._store([])
+        self._in_flight.clear()
+        self._store()
 
     def _load(self) -> tuple[list[RequestId], list[tuple[RequestId, int]]]:
         size = int.from_bytes(self._map[:4], "little")
@@ -58,8 +61,8 @@ class InFlight:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return [], []
 
-    def _store(self, in_flight: list[RequestId]) -> None:
-        body = _encode((in_flight, list(self.suspects.items())[:64]))
+    def _store(self) -> None:
+        body = _encode((self._in_flight, list(self.suspects.items())[:64]))
         # Length 0 while the body is half written: a crash in between finds nothing rather than nonsense.
         self._map[:4] = bytes(4)
         self._map[4 : 4 + len(body)] = body

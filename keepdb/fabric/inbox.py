@@ -10,7 +10,7 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import zmq
@@ -36,6 +36,7 @@ BUDGET_MS_MAX = 600_000
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Socket = zmq.Socket[bytes]
+M = TypeVar("M", bound=Message)
 
 
 class Drained:
@@ -96,6 +97,24 @@ class Inbox:
 
     def empty(self) -> bool:
         return not self._ready
+
+    def take(self, kind: type[M], limit: int) -> list[tuple[M, Reply]]:
+        """Requests of one kind that lie ready, without waiting: they join work that is under way.
+
+        What else is there keeps its order and its turn.
+        """
+        self._wait(0.0)
+        taken: list[tuple[M, Reply]] = []
+        kept: deque[Envelope[Any]] = deque()
+        for envelope in self._ready:
+            reply: Any = envelope.reply_to
+            if len(taken) < limit and type(envelope.message) is kind and isinstance(reply, Reply):
+                taken.append((envelope.message, reply))
+            else:
+                kept.append(envelope)
+        self._ready = kept
+        self.handled += len(taken)
+        return taken
 
     def take_unhandled(self) -> list[Reply]:
         """At the end: where the answers of requests that were received but not handled would have gone."""

@@ -8,11 +8,14 @@ from multiprocessing.process import BaseProcess
 from typing import Literal
 
 import msgspec
+import psutil
 
 from messages.control import Service
 
 #: A killed process that has not gone after this long is stuck in the kernel; nothing more can be done.
 KILL_WAIT_S = 5.0
+#: How often it is looked whether a process has gone that we are no longer the parent of.
+LOOK_S = 0.01
 
 State = Literal["waiting", "starting", "ready", "backoff", "stopped"]
 
@@ -41,6 +44,7 @@ class Child:
         self.spec = spec
         self.state: State = "waiting"
         self.process: BaseProcess | None = None
+        self._identity: psutil.Process | None = None
         self.incarnation = 0
         self.service: Service | None = None
         self.route = b""
@@ -59,6 +63,10 @@ class Child:
     def began(self, process: BaseProcess, now: float, on_exit: Callable[[], None]) -> None:
         """A process was started; on_exit is called once, from another thread, when it ends."""
         self.process = process
+        # multiprocessing takes every child for ended when the forkserver has; pid and start time do not lie.
+        self._identity = None
+        with contextlib.suppress(psutil.Error):
+            self._identity = psutil.Process(process.pid)
         self.state = "starting"
         self.started_at = self.heard_at = now
         self.degraded = ""
@@ -72,8 +80,27 @@ class Child:
 
         threading.Thread(target=wait, name=f"watch-{self.spec.name}", daemon=True).start()
 
+    def is_alive(self) -> bool:
+        """Whether its process runs; one that has ended and was not reaped yet does not."""
+        known = self._identity
+        try:
+            return known is not None and known.is_running() and known.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of its process; False when it still runs after that time."""
+        if self.process is not None:
+            self.process.join(seconds)
+        for _ in range(int(seconds / LOOK_S)):
+            if not self.is_alive():
+                return True
+            threading.Event().wait(LOOK_S)
+        return not self.is_alive()
+
     def kill(self) -> None:
         """SIGKILL and wait: a stopped process ignores SIGTERM, and its successor must find it gone."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.join(KILL_WAIT_S)
+        if self._identity is not None:
+            with contextlib.suppress(psutil.Error):
+                self._identity.kill()
+            self.wait(KILL_WAIT_S)

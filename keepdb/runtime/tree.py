@@ -87,13 +87,12 @@ class Supervisor(ProcessActor):
         """Stop the children in reverse start order, each within its time, then kill what is left."""
         self._stopping = True
         for child in reversed(self._children.values()):
-            if child.process is None or not child.process.is_alive():
-                continue
-            self._tell(child, Stop())
-            child.process.join(self.seat.config.supervisor.stop_timeout_ms / 1000)
-            if child.process.is_alive():
-                logger.warning("%s did not stop in time and is killed", child.spec.name)
-                child.kill()
+            if child.is_alive() and child.state == "ready":
+                self._tell(child, Stop())
+                if not child.wait(self.seat.config.supervisor.stop_timeout_ms / 1000):
+                    logger.warning("%s did not stop in time and is killed", child.spec.name)
+            # One that is still starting has promised nothing yet, and may not listen for long.
+            child.kill()
             child.state = "stopped"
 
     # -- messages of children ----------------------------------------------------------------------------
@@ -175,7 +174,13 @@ class Supervisor(ProcessActor):
         process = self.start_plan.context.Process(
             target=self.start_plan.run, args=(seat, self.start_plan.load), name=f"keepdb-{child.spec.name}"
         )
-        process.start()
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            # The forkserver is dying; once it is dead, the next attempt starts another one.
+            child.reason = f"could not be started: {type(error).__name__}"
+            self._restart(child)
+            return
         incarnation = child.incarnation
         exited = self.inbox.door(lambda: self._exited(child, incarnation))
         child.began(process, self.clock.monotonic(), exited)
@@ -189,6 +194,10 @@ class Supervisor(ProcessActor):
         child.reason = child.reason or f"ended with status {code}"
         logger.error("%s ended unasked: %s", child.spec.name, child.reason.partition(":")[0])
         self._tell_all(PeerDown(name=child.spec.name))
+        self._restart(child)
+
+    def _restart(self, child: Child) -> None:
+        """Start it again, at once or later, or give everything up."""
         now = self.clock.monotonic()
         plan = plan_restart(child.restarts, self.seat.config.supervisor, now)
         if isinstance(plan, GiveUp):

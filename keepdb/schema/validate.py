@@ -61,8 +61,8 @@ class PreparedEvent(msgspec.Struct, frozen=True):
 
 def prepare(
     schema: Schema,
-    type: str,  # noqa: A002
-    id: str | None,  # noqa: A002
+    type: str,
+    id: str | None,
     data: dict[str, Any],
     at: int,
     new_id: Callable[[], str],

@@ -13,4 +13,9 @@ def all_checks(session: Session) -> list[Check]:
     from keepdb.cli.checks.program import program_checks
     from keepdb.cli.checks.running import running_checks
 
-    return [*program_checks(), *machine_checks(session.data), *directory_checks(session.data), *running_checks(session)]
+    return [
+        *program_checks(),
+        *machine_checks(session.data),
+        *directory_checks(session.data),
+        *running_checks(session),
+    ]

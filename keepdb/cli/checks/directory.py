@@ -28,8 +28,20 @@ def directory_checks(data: Path) -> list[Check]:
     if not data.exists():
         return [Check("data_dir", "warn", f"{data} does not exist", "`keepdb start` makes it.")]
     if not os.access(data, os.R_OK | os.X_OK):
-        return [Check("data_dir", "fail", f"{data} may not be entered", "Give this user access to it (mode 0700).")]
-    return [_rights(data), _owner(data), _keyring(data), _schema(data), _files(data), _clock(data), _strays(data)]
+        return [
+            Check(
+                "data_dir", "fail", f"{data} may not be entered", "Give this user access to it (mode 0700)."
+            )
+        ]
+    return [
+        _rights(data),
+        _owner(data),
+        _keyring(data),
+        _schema(data),
+        _files(data),
+        _clock(data),
+        _strays(data),
+    ]
 
 
 def _rights(data: Path) -> Check:
@@ -63,7 +75,9 @@ def _keyring(data: Path) -> Check:
     except KeepError as error:
         return Check("keyring", "fail", error.message, error.fix)
     kinds = [slot.kind for slot in header.slots]
-    text = f"{len(kinds)} slots ({', '.join(kinds)}), {header.pool_end - 1} keys, {header.destroyed} destroyed"
+    text = (
+        f"{len(kinds)} slots ({', '.join(kinds)}), {header.pool_end - 1} keys, {header.destroyed} destroyed"
+    )
     if sys.platform != "win32" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         return Check("keyring", "warn", text, f"Others may read it. Run `chmod 600 {path}`.")
     return Check("keyring", "ok", text)
@@ -93,7 +107,9 @@ def _files(data: Path) -> Check:
     if not states:
         return Check("files", "warn", f"{text}, no state", "It is built anew from the log at the next start.")
     if not (data / "anchor.json").exists():
-        return Check("files", "warn", f"{text}, no anchor.json", "Start the database; if it refuses, restore a backup.")
+        return Check(
+            "files", "warn", f"{text}, no anchor.json", "Start the database; if it refuses, restore a backup."
+        )
     return Check("files", "ok", text)
 
 

@@ -37,7 +37,9 @@ def _descriptors() -> Check:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = "no limit" if hard == resource.RLIM_INFINITY else f"at most {hard} per process"
     if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS_MIN:
-        return Check("open_files", "fail", found, f"Raise the hard limit to {DESCRIPTORS_MIN} or more (ulimit -Hn).")
+        return Check(
+            "open_files", "fail", found, f"Raise the hard limit to {DESCRIPTORS_MIN} or more (ulimit -Hn)."
+        )
     return Check("open_files", "ok", found)
 
 
@@ -46,7 +48,9 @@ def _disk(data: Path, config: Config) -> Check:
     free, wanted = shutil.disk_usage(place).free, config.health.disk_free_mib_min * MIB
     found = f"{size(free)} free"
     if free < wanted:
-        return Check("disk", "warn", found, f"Free space: {size(wanted)} are wanted; commits stop when it is full.")
+        return Check(
+            "disk", "warn", found, f"Free space: {size(wanted)} are wanted; commits stop when it is full."
+        )
     return Check("disk", "ok", found)
 
 
@@ -58,7 +62,7 @@ def _run_directory(data: Path, config: Config) -> list[Check]:
     elif config.transport.run_dir:
         path = Path(config.transport.run_dir).absolute()
     else:
-        path = rundir._default(data)  # noqa: SLF001 -- the rule must have one place
+        path = rundir._default(data)  # the rule must stand in one place
     return [_run_length(path, config), _run_mode(path)]
 
 
@@ -69,7 +73,10 @@ def _run_length(path: Path, config: Config) -> Check:
         return Check("run_dir_length", "skip", "sockets are on loopback tcp")
     if length > rundir.SOCKET_PATH_BYTES_MAX:
         return Check(
-            "run_dir_length", "fail", found, "Set transport.run_dir to a shorter path, or transport.kind to tcp."
+            "run_dir_length",
+            "fail",
+            found,
+            "Set transport.run_dir to a shorter path, or transport.kind to tcp.",
         )
     return Check("run_dir_length", "ok", found)
 
@@ -84,5 +91,7 @@ def _run_mode(path: Path) -> Check:
     mode = stat.S_IMODE(found.st_mode)
     text = f"mode {mode:04o}, owner {found.st_uid}: {path}"
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or mode & 0o077:
-        return Check("run_dir_mode", "fail", text, f"Run `chmod 700 {path}`; it must be a real directory of yours.")
+        return Check(
+            "run_dir_mode", "fail", text, f"Run `chmod 700 {path}`; it must be a real directory of yours."
+        )
     return Check("run_dir_mode", "ok", text)

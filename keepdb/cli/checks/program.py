@@ -44,12 +44,12 @@ def _sqlite() -> Check:
 def _cipher() -> Check:
     memory = apsw.Connection(":memory:")
     try:
-        cipher = memory.pragma("cipher", "chacha20")
+        cipher = memory.pragma("cipher", CIPHER)
     finally:
         memory.close()
-    if cipher != "chacha20":
+    if cipher != CIPHER:
         return Check("cipher", "fail", "the SQLite library cannot encrypt pages", _INSTALL)
-    return Check("cipher", "ok", "pages are encrypted with chacha20")
+    return Check("cipher", "ok", f"pages are encrypted with {CIPHER}")
 
 
 def _curve() -> Check:

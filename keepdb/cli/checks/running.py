@@ -29,7 +29,9 @@ def _ask_everybody(db: Database) -> list[Check]:
     checks = [Check("running", "ok", f"pid {tree.pid} answers")]
     for row in tree.actors:
         good = row.state in GOOD
-        text = f"{row.state}, {row.restarts} restarts" + (f", {row.reason}" if row.reason and not good else "")
+        text = f"{row.state}, {row.restarts} restarts" + (
+            f", {row.reason}" if row.reason and not good else ""
+        )
         remedy = "" if good else f"See `keepdb logs --actor {row.name}`."
         checks.append(Check(f"actor_{row.name}", "ok" if good else "fail", text, remedy))
     figures = db.ask("writer", WriterStatus(), WriterFigures, timeout=ASK_S)

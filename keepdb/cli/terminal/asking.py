@@ -13,7 +13,6 @@ from keepdb.cli.terminal.values import read_object, read_params, split_names
 from messages.queries import Query, Sql
 
 
-
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The options as they were given."""
 
@@ -31,8 +30,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def structured(self) -> list[str]:
         """Names of the options given that belong to a structured query."""
-        others = [name for name in self.__struct_fields__ if name not in ("sql", "params")]
-        return [f"--{name.replace('_', '-')}" if name != "collection" else name for name in others if getattr(self, name)]
+        given = [
+            name for name in self.__struct_fields__ if name not in ("sql", "params") and getattr(self, name)
+        ]
+        return [name if name == "collection" else f"--{name.replace('_', '-')}" for name in given]
 
 
 _AGGREGATE = re.compile(r"(?P<name>\w+)=(?P<function>\w+)(?:\((?P<field>[\w*]+)\))?")
@@ -43,19 +44,27 @@ def with_query_options(function: Callable[..., int]) -> Callable[..., int]:
 
     @click.argument("collection", required=False)
     @click.option("--where", metavar="JSON", help="Filter, as in the query language.")
-    @click.option("--order", multiple=True, metavar="[-]FIELD", help="Sort by; - means descending. May be repeated.")
+    @click.option(
+        "--order", multiple=True, metavar="[-]FIELD", help="Sort by; - means descending. May be repeated."
+    )
     @click.option("--limit", type=click.IntRange(1), metavar="N", help="Rows at most.")
-    @click.option("--select", multiple=True, metavar="FIELD", help="Only these fields. May be repeated, or a,b,c.")
+    @click.option(
+        "--select", multiple=True, metavar="FIELD", help="Only these fields. May be repeated, or a,b,c."
+    )
     @click.option("--after", metavar="CURSOR", help="Go on where an earlier page ended.")
     @click.option("--group-by", multiple=True, metavar="FIELD", help="One row per value. May be repeated.")
-    @click.option("--aggregate", multiple=True, metavar="NAME=FUNCTION(FIELD)", help="count(*), sum, avg, min, max.")
+    @click.option(
+        "--aggregate", multiple=True, metavar="NAME=FUNCTION(FIELD)", help="count(*), sum, avg, min, max."
+    )
     @click.option("--with-deleted", is_flag=True, help="Rows that were deleted, too.")
     @click.option("--sql", metavar="SQL", help="Read-only SQL instead of all of the above.")
-    @click.option("--param", "params", multiple=True, metavar="[NAME=]VALUE", help="A value for the SQL. May be repeated.")
+    @click.option(
+        "--param", "params", multiple=True, metavar="[NAME=]VALUE", help="A value for the SQL. Repeatable."
+    )
     @functools.wraps(function)
-    def wrapped(*args: Any, **options: Any) -> int:
+    def wrapped(**options: Any) -> int:
         asked = Asked(**{name: options.pop(name) for name in Asked.__struct_fields__})
-        return function(*args, asked=asked, **options)
+        return function(asked=asked, **options)
 
     return wrapped
 
@@ -72,7 +81,9 @@ def read_plan(asked: Asked) -> Query | Sql:
     if asked.params:
         raise usage("--param is given without --sql.", "Values of a structured query stand in --where.")
     if not asked.collection:
-        raise usage("Neither a collection nor --sql is given.", "Name one first, as in `keepdb query personas`.")
+        raise usage(
+            "Neither a collection nor --sql is given.", "Name one first, as in `keepdb query personas`."
+        )
     return Query(
         source=asked.collection,
         where=read_object(asked.where, "--where") if asked.where is not None else {},
@@ -97,4 +108,3 @@ def read_aggregate(text: str) -> tuple[str, dict[str, str]]:
 def wire_row(columns: tuple[str, ...], row: Any) -> dict[str, Any]:
     """A row as a map, values as they are on the wire."""
     return dict(zip(columns, row, strict=True))
-

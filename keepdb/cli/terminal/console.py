@@ -32,7 +32,9 @@ class Console:
         sys.stdout.write(paint(text, colour, self.colour_out) + "\n")
         sys.stdout.flush()
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], colours: Sequence[str] = ()) -> None:
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[Any]], colours: Sequence[str] = ()
+    ) -> None:
         """A table, cut to the terminal's width if there is a terminal. colours: one per row."""
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         first, *rest = render(header, rows, width)
@@ -46,7 +48,9 @@ class Console:
         sys.stderr.flush()
 
     def progress(self, label: str) -> Progress:
-        return Progress(sys.stderr, label, not self.json and sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
+        return Progress(
+            sys.stderr, label, not self.json and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        )
 
     def error(self, error: KeepError) -> None:
         """What and why, what to do, code: one JSON object, three lines on a terminal, or one line."""

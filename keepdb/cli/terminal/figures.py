@@ -13,9 +13,11 @@ def size(count: float) -> str:
     """Bytes in binary units, two or three significant digits."""
     if count < 1024:
         return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
+    unit = "GiB"
+    for smaller in ("KiB", "MiB", "GiB"):
         count /= 1024
         if count < 1024:
+            unit = smaller
             break
     return f"{count:.1f} {unit}" if count < 100 else f"{count:.0f} {unit}"
 

@@ -76,13 +76,13 @@ def with_session(function: Callable[..., int]) -> Callable[..., int]:
         help="Data directory. Default: KEEPDB_DATA, or keepdb in the user's data folder.",
     )  # fmt: skip
     @with_output
-    @click.pass_context
     @functools.wraps(function)
-    def wrapped(context: click.Context, *, data: Path | None, console: Console, **options: Any) -> int:
+    def wrapped(*, data: Path | None, console: Console, **options: Any) -> int:
+        context = click.get_current_context()
         # `keepdb backup --data X list` means X as well.
         given = data or (context.parent.params.get("data") if context.parent is not None else None)
         place = given or Path(os.environ.get("KEEPDB_DATA") or default_data())
-        return function(Session(place.absolute(), console, context.obj), **options)
+        return function(session=Session(place.absolute(), console, context.obj), **options)
 
     return wrapped
 
@@ -95,9 +95,9 @@ def with_output(function: Callable[..., int]) -> Callable[..., int]:
         "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
         help="Colours; NO_COLOR and FORCE_COLOR are respected.",
     )  # fmt: skip
-    @click.pass_context
     @functools.wraps(function)
-    def wrapped(context: click.Context, *, as_json: bool, color: Any, **options: Any) -> int:
+    def wrapped(*, as_json: bool, color: Any, **options: Any) -> int:
+        context = click.get_current_context()
         outer = context.parent is not None and context.parent.params.get("as_json", False)
         return function(console=Console(as_json or outer, color), **options)
 
@@ -116,12 +116,10 @@ def with_settings(function: Callable[..., int]) -> Callable[..., int]:
         help="One setting over all files; may be repeated.",
     )  # fmt: skip
     @functools.wraps(function)
-    def wrapped(
-        *args: Any, config_files: tuple[Path, ...], assignments: tuple[str, ...], **options: Any
-    ) -> int:
+    def wrapped(*, config_files: tuple[Path, ...], assignments: tuple[str, ...], **options: Any) -> int:
         from keepdb.cli.terminal.values import read_settings
 
         settings = read_settings(assignments)
-        return function(*args, config_files=config_files, settings=settings, **options)
+        return function(config_files=config_files, settings=settings, **options)
 
     return wrapped

@@ -49,7 +49,9 @@ class PassphraseSource:
         return HostFrame(passphrase=secrets.passphrase, recovery=secrets.recovery, lifeline=lifeline)
 
     def _ask_new(self) -> Secrets:
-        self._session.console.say(f"New database in {self._session.data}. Choose a passphrase; it cannot be read back.")
+        self._session.console.say(
+            f"New database in {self._session.data}. Choose a passphrase; it cannot be read back."
+        )
         for _ in range(TRIES_MAX):
             secrets = _checked(_prompt("New passphrase: "))
             if _prompt("Again: ") == secrets.passphrase:
@@ -69,7 +71,8 @@ def source_of_passphrase(
     new = may_be_new and not (session.data / "keyring.json").exists()
     if recovery and new:
         raise usage(
-            f"{session.data} holds no database that a recovery code could open.", "Check --data, or leave out the option."
+            f"{session.data} holds no database that a recovery code could open.",
+            "Check --data, or leave out the option.",
         )
     if from_stdin:
         line = sys.stdin.buffer.readline(LINE_BYTES_MAX)
@@ -88,7 +91,9 @@ def _from_line(line: bytes, recovery: bool) -> Secrets:
     except UnicodeDecodeError:
         # Without the cause: it quotes the line.
         raise KeyringError(
-            "secret_unusable", "The first line of standard input is not UTF-8 text.", fix="Send the passphrase as UTF-8."
+            "secret_unusable",
+            "The first line of standard input is not UTF-8 text.",
+            fix="Send the passphrase as UTF-8.",
         ) from None
     if not recovery:
         return _checked(text)

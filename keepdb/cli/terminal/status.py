@@ -19,6 +19,8 @@ _BY_CODE = {
     "unknown_event": UNKNOWN_NAME,
     "method_unknown": UNKNOWN_NAME,
     "actor_unknown": UNKNOWN_NAME,
+    "backup_unknown": UNKNOWN_NAME,
+    "job_unknown": UNKNOWN_NAME,
     "not_found": UNKNOWN_NAME,
 }
 _CONFIG_PREFIXES = ("config_", "schema_", "run_dir_", "secret_frame_")

@@ -32,9 +32,12 @@ def read_object(text: str | bytes, name: str) -> dict[str, Any]:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         why = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
-        raise usage(f"{name} is not JSON: {why}.", """Give an object in single quotes, like '{"name": "Ada"}'.""") from None
+        fix = """Give an object in single quotes, like '{"name": "Ada"}'."""
+        raise usage(f"{name} is not JSON: {why}.", fix) from None
     if not isinstance(found, dict):
-        raise usage(f"{name} is a JSON {_kind(found)}, not an object.", """Give an object like '{"name": "Ada"}'.""")
+        raise usage(
+            f"{name} is a JSON {_kind(found)}, not an object.", """Give an object like '{"name": "Ada"}'."""
+        )
     return found
 
 
@@ -42,9 +45,7 @@ def read_stdin_object() -> dict[str, Any]:
     """A JSON object from standard input."""
     text = sys.stdin.buffer.read(STDIN_BYTES_MAX + 1)
     if len(text) > STDIN_BYTES_MAX:
-        raise usage(
-            f"Standard input holds more than {STDIN_BYTES_MAX} bytes.", "Commit it in smaller parts."
-        )
+        raise usage(f"Standard input holds more than {STDIN_BYTES_MAX} bytes.", "Commit it in smaller parts.")
     return read_object(text, "standard input")
 
 
@@ -54,7 +55,9 @@ def read_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     for text in pairs:
         key, joined, value = text.partition("=")
         if not joined or not key:
-            raise usage(f"{text!r} is not of the form KEY=VALUE.", "Write for example `name=Ada`, or use --data-json.")
+            raise usage(
+                f"{text!r} is not of the form KEY=VALUE.", "Write for example `name=Ada`, or use --data-json."
+            )
         if key in found:
             raise usage(f"{key} is given twice.", "Give each field once; a list is written as JSON.")
         found[key] = read_value(value)
@@ -93,4 +96,6 @@ def split_names(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def _kind(value: Any) -> str:
-    return {list: "list", str: "text", bool: "boolean", int: "number", float: "number"}.get(type(value), "null")
+    return {list: "list", str: "text", bool: "boolean", int: "number", float: "number"}.get(
+        type(value), "null"
+    )

@@ -1,0 +1,1 @@
+"""What `keepdb demo` does: real text goes in, a writer is killed, and everything acknowledged is accounted for."""
