@@ -89,7 +89,7 @@ class Backup(ProcessActor):
                 logger.warning("removed %s, left behind by a run that was killed", path.name)
         except StorageError as error:
             # The rest of the database does not depend on this directory.
-            self.degraded = error.message
+            self.degraded(error.message)
             logger.error("the backup directory cannot be used: %s", error.code)
 
     # -- requests ----------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Backup(ProcessActor):
             chunk_bytes=seat.config.backup.chunk_kib * 1024,
         )
         _, manifest = yield from make_steps(source, self._backups, label, self.clock)
-        self.degraded = ""
+        self.degraded("")
         return {
             "backup": manifest.backup,
             "seq": manifest.log.seq,

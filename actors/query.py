@@ -103,7 +103,7 @@ class QueryActor(ProcessActor):
             )
             if state is not None:
                 return state
-            self._pulse()
+            self._beat()
             threading.Event().wait(STATE_POLL_S)
 
     def _open_state(self, state: StateFile) -> None:
@@ -239,8 +239,7 @@ class QueryActor(ProcessActor):
     @handles(StateSwitched)
     def state_switched(self, message: StateSwitched) -> None:
         if message.path == self._state.path.name:
-            self._take_turn()
-            return
+            return  # repeated every second, for those who missed it
         path = Path(self.seat.data) / message.path
         fresh = StateFile.open(path, self.seat.secrets[kdf.FILE_STATE], "read")
         self._state.close()

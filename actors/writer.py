@@ -44,6 +44,8 @@ HINT_S = 1.0
 OLD_STATE_S = 10.0
 #: Least time between two checkpoints.
 CHECKPOINT_S = 0.2
+#: Clients send again within a second; suspects that stay away longer are nobody's any more.
+SUSPECTS_S = 30.0
 #: How soon after a failure the files are opened anew.
 REOPEN_S = 0.25
 
@@ -70,7 +72,7 @@ class Writer(ProcessActor):
         )
         with self.busy("recovery", SYNC_S):
             self.store = Store(
-                places, self.seat.schema, self.seat.schema_ddl, self._open_bodies, self.clock, self._pulse
+                places, self.seat.schema, self.seat.schema_ddl, self._open_bodies, self.clock, self._beat
             )
         in_flight = InFlight(Path(self.seat.run) / "writer.inflight")
         self.group = GroupCommit(
@@ -83,6 +85,8 @@ class Writer(ProcessActor):
             events_max=config.request_events_max,
         )
         self._starting = False
+        if in_flight.suspects:
+            self.inbox.after(SUSPECTS_S, in_flight.forget_suspects)
         self.inbox.every(HINT_S, self._repeat_hint)
         self.inbox.every(config.anchor_s, self._write_anchor)
         self._announce_state()
@@ -235,7 +239,7 @@ class Writer(ProcessActor):
     def _stumble(self, error: StorageError) -> None:
         """A file refused: acknowledge nothing until everything was closed cleanly and opened again (W6)."""
         logger.error("the files must be opened anew: %s", error.code)
-        self._trouble = self.degraded = error.message
+        self._set_trouble(error.message)
         self._mended_at = self.clock.monotonic()
         self._mend()
 
@@ -249,12 +253,16 @@ class Writer(ProcessActor):
                 self.store.reopen()
         except KeepError as error:
             logger.error("opening the files again failed: %s", error.code)
-            self._trouble = self.degraded = error.message
+            self._set_trouble(error.message)
             return False
         self.group.after_reopen()
-        self._trouble = self.degraded = ""
+        self._set_trouble("")
         self._announce_state()
         return True
+
+    def _set_trouble(self, reason: str) -> None:
+        self._trouble = reason
+        self.degraded(reason)
 
     # -- the feed ----------------------------------------------------------------------------------------
 
@@ -262,6 +270,8 @@ class Writer(ProcessActor):
         state = self.store.state
         if not self._trouble:
             self.publish(Advanced(generation=state.generation, seq=state.position.seq))
+            # A query actor that was starting while the state was switched has not heard of it.
+            self._announce_state()
 
     def _announce_state(self) -> None:
         state = self.store.state

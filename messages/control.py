@@ -25,17 +25,6 @@ class Ready(Message, frozen=True, tag="ready"):
     feed: str = ""
 
 
-class Heartbeat(Message, frozen=True, tag="heartbeat"):
-    """Child -> supervisor every heartbeat interval, from the actor's own loop.
-
-    degraded: why the actor does not do all it should ("" = it does).
-    """
-
-    roles: ClassVar[frozenset[Role]] = INTERNAL
-    incarnation: int
-    degraded: str = ""
-
-
 class Failed(Message, frozen=True, tag="failed"):
     """Child -> supervisor, last words. permanent: a restart cannot help, stop everything with this reason."""
 

@@ -1,6 +1,7 @@
 """`keepdb stop`: ask the supervisor to stop everything in order, and wait until it has gone."""
 
 import contextlib
+from pathlib import Path
 
 import click
 import psutil
@@ -9,9 +10,10 @@ from keepdb.cli.terminal.connecting import connect, living_owner
 from keepdb.cli.terminal.figures import span
 from keepdb.cli.terminal.options import Command, Session, with_session
 from keepdb.cli.terminal.status import OK
-from keepdb.clock import SystemClock
+from keepdb.clock import Clock, SystemClock
 from keepdb.errors import KeepError, Unavailable
-from keepdb.runtime.lock import Owner
+from keepdb.runtime.lock import Owner, own_directory
+from keepdb.runtime.rundir import clear_run_directory
 from messages.base import Done
 from messages.control import Shutdown
 
@@ -53,9 +55,7 @@ def stop(session: Session, timeout: float, kill: bool) -> int:
                 retryable=True,
             )
         how = "killed"
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(owner.pid).kill()
-        _gone(owner, KILL_S)
+        _kill(session, owner, clock)
     elapsed_ms = int((clock.monotonic() - began) * 1000)
     if session.console.json:
         session.console.data(
@@ -80,6 +80,22 @@ def _ask_to_stop(session: Session) -> str:
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(owner.pid).terminate()
         return "signalled"
+
+
+def _kill(session: Session, owner: Owner, clock: Clock) -> None:
+    """End the supervisor, wait for its children to follow, and clear away its sockets and connection file."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(owner.pid)
+        family = [process, *process.children(recursive=True)]
+        process.kill()
+        psutil.wait_procs(family, timeout=KILL_S)
+    # Only the owner of the directory may do this; somebody may have started it again meanwhile.
+    with contextlib.suppress(KeepError, OSError):
+        lock = own_directory(session.data)
+        try:
+            clear_run_directory(Path(owner.run))
+        finally:
+            lock.release()
 
 
 def _gone(owner: Owner, timeout: float) -> bool:

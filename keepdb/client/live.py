@@ -178,17 +178,27 @@ class ChangeStream(_Subscription):
         """The next push; None after `timeout` seconds without one. Raises KeepError."""
         push = self._next(timeout)
         if isinstance(push, Changes):
-            # A subscription that was renewed while pushes were under way may overlap; it never leaves a gap.
-            if push.seq_last <= self.seq:
-                return None
-            self.seq = push.seq_last
-            return push
+            return self._continued(push)
         if isinstance(push, Rehydrate):
             self.seq, self.generation = push.seq, push.generation
             return push
         if isinstance(push, LiveFailed):
             raise Refusal(push.code, push.message, fix=push.fix, retryable=push.retryable)
         return None
+
+    def _continued(self, push: Changes) -> Changes | None:
+        """What is new in a push. A renewed subscription may overlap with pushes that were under way, or, where the
+        answer to an earlier request of it was lost, begin too late; then it is renewed from where we are."""
+        if push.seq_first > self.seq + 1:
+            self._subscribe()
+            return None
+        if push.seq_last <= self.seq:
+            return None
+        if push.seq_first <= self.seq:
+            rows = [row for row in push.rows if row[0] > self.seq]
+            push = msgspec.structs.replace(push, seq_first=self.seq + 1, rows=rows)
+        self.seq = push.seq_last
+        return push
 
     def _request(self) -> SubscribeChanges:
         return SubscribeChanges(

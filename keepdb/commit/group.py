@@ -15,7 +15,7 @@ import msgspec
 from keepdb.clock import Clock
 from keepdb.commit.ids import uuid7
 from keepdb.commit.inflight import InFlight
-from keepdb.commit.intake import Accepted, Asked, Intake
+from keepdb.commit.intake import Accepted, Asked, Intake, has_identity
 from keepdb.commit.ledger import Ledger
 from keepdb.commit.sealing_plan import SealingPlan, SealItem, SubjectKeys
 from keepdb.commit.store import Store
@@ -95,7 +95,9 @@ class GroupCommit:
                 self._answer_unknown(accepted)
             raise
         except KeepError as error:
-            # Nothing of the group is committed: sealing failed, or the state refused to be written.
+            # Nothing of the group is committed: sealing failed, or the state refused to be written. It will be
+            # sent again, and a later request of the same client must not overtake it.
+            self._ledger.forget()
             for accepted in intake.accepted:
                 accepted.answer(error)
             if isinstance(error, StorageError):
@@ -138,6 +140,7 @@ class GroupCommit:
         done: list[Accepted] = []
         room, seq, asked = self.requests_max, self._store.log.head.seq, first
         while asked:
+            asked = [one for one in asked if has_identity(one)]
             self.in_flight.begin([(one.commit.client, one.commit.number) for one in asked])
             plan = SealingPlan(self._store.schema, self._keys)
             taken = intake.take(asked, plan)

@@ -52,6 +52,11 @@ class InFlight:
         self._in_flight.clear()
         self._store()
 
+    def forget_suspects(self) -> None:
+        """They were not sent again: whoever sent them has gone, and groups may be large again."""
+        self.suspects.clear()
+        self._store()
+
     def _load(self) -> tuple[list[RequestId], list[tuple[RequestId, int]]]:
         size = int.from_bytes(self._map[:4], "little")
         if not 0 < size <= _SIZE - 4:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from keepdb.commit.inflight import InFlight
-from keepdb.commit.ledger import Ledger, digest_of
+from keepdb.commit.ledger import Ledger, check_identity, digest_of
 from keepdb.commit.sealing_plan import PlannedEvent, SealingPlan
 from keepdb.commit.store import Store
 from keepdb.errors import InvalidRequest, KeepError
+from keepdb.fabric.inbox import malformed
 from keepdb.schema.validate import PreparedEvent, prepare, subject_of_new
 from keepdb.storage.entries import LogEntry
 from messages.base import Message
@@ -25,6 +26,16 @@ class Asked(msgspec.Struct, frozen=True):
 
     commit: Commit
     answer: Callable[[Answer], None]
+
+
+def has_identity(asked: Asked) -> bool:
+    """Whether there is anything to know the request by; one without is answered here."""
+    try:
+        check_identity(asked.commit)
+    except InvalidRequest as error:
+        asked.answer(error)
+        return False
+    return True
 
 
 class Accepted:
@@ -81,6 +92,10 @@ class Intake:
                 accepted = self._take_one(asked, plan)
             except KeepError as error:
                 asked.answer(error)
+                continue
+            except RecursionError as error:
+                # The decoder took more levels than are left this deep in the stack.
+                asked.answer(malformed(error))
                 continue
             if accepted is not None:
                 taken.append(accepted)
@@ -156,19 +171,18 @@ class Intake:
         if event.creates:
             subject = self._created[row] = subject_of_new(event)
             return subject
-        known = self._created.get(row)
+        # The row first: a creation of this round may yet be refused because the row is there, as somebody else's.
+        known = self._subject_in_state(event) or self._created.get(row)
         if known is None:
-            known = self._created[row] = self._subject_in_state(event)
-        return known
-
-    def _subject_in_state(self, event: PreparedEvent) -> str:
-        found = self._store.state.connection.execute(
-            f'SELECT _subject FROM "{event.collection}" WHERE id = ?', (event.id,)
-        ).fetchone()
-        if found is None:
             raise InvalidRequest(
                 "not_found",
                 f"{event.collection} has no row with id {event.id!r}, so {event.type} cannot apply to it.",
                 fix="Create it first, or check the id.",
             )
-        return str(found[0])
+        return known
+
+    def _subject_in_state(self, event: PreparedEvent) -> str | None:
+        found = self._store.state.connection.execute(
+            f'SELECT _subject FROM "{event.collection}" WHERE id = ?', (event.id,)
+        ).fetchone()
+        return str(found[0]) if found is not None else None

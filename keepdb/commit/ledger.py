@@ -16,6 +16,8 @@ from messages.commits import Commit, Receipt
 
 #: Clients whose last number is kept in memory; others are looked up in the log.
 CLIENTS_MAX = 10_000
+#: Idempotency keys are kept as long as receipts, so they are names and not documents.
+KEY_CHARS_MAX = 200
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -23,6 +25,23 @@ _encode = msgspec.msgpack.Encoder().encode
 def digest_of(commit: Commit) -> bytes:
     """SHA-256 over what the request asks for: the same request sent again has the same digest."""
     return sha256(_encode((commit.events, commit.idempotency_key))).digest()
+
+
+def check_identity(commit: Commit) -> None:
+    """Raises InvalidRequest (`request_id_invalid`) where client, number or key cannot name a request."""
+    if len(commit.client) != 16 or not 0 < commit.first_unanswered <= commit.number < 2**63:
+        raise InvalidRequest(
+            "request_id_invalid",
+            "A commit needs a client of 16 bytes and 0 < firstUnanswered <= number < 2^63.",
+            fix="Make one random client id per session and count requests 1, 2, 3 …",
+        )
+    key = commit.idempotency_key
+    if key is not None and not 0 < len(key) <= KEY_CHARS_MAX:
+        raise InvalidRequest(
+            "request_id_invalid",
+            f"The idempotency key has {len(key)} characters; allowed are 1 to {KEY_CHARS_MAX}.",
+            fix="Use a short name for what the app does, such as a UUID.",
+        )
 
 
 class Ledger:
@@ -35,15 +54,8 @@ class Ledger:
     def check(self, commit: Commit, digest: bytes) -> Receipt | None:
         """The receipt of an earlier, equal request; None for one that is to be carried out now.
 
-        Raises InvalidRequest: `request_id_invalid`, `out_of_order` (retryable), `request_id_reused`,
-        `idempotency_key_reused`.
+        Raises InvalidRequest: `out_of_order` (retryable), `request_id_reused`, `idempotency_key_reused`.
         """
-        if len(commit.client) != 16 or not 0 < commit.first_unanswered <= commit.number < 2**63:
-            raise InvalidRequest(
-                "request_id_invalid",
-                "A commit needs a client of 16 bytes and 0 < firstUnanswered <= number.",
-                fix="Make one random client id per session and count requests 1, 2, 3 …",
-            )
         expected = max(self._last_number(commit.client), commit.first_unanswered - 1) + 1
         if commit.number > expected:
             raise InvalidRequest(

@@ -25,9 +25,9 @@ from keepdb.fabric.ref import RemoteRef
 from keepdb.fabric.reply import DEFERRED, Deferred, Reply
 from keepdb.fabric.seat import Seat
 from keepdb.fabric.sockets import bound_to, build_socket
-from keepdb.runtime.busynote import BusyNote, note_path
+from keepdb.runtime.pulse import Pulse
 from messages.base import Message, Request, decoder, encode
-from messages.control import ActorReport, Failed, Heartbeat, PeerDown, PeerUp, Ready, Service, Stop
+from messages.control import ActorReport, Failed, PeerDown, PeerUp, Ready, Service, Stop
 
 logger = logging.getLogger("keepdb.fabric")
 
@@ -70,13 +70,11 @@ class ProcessActor(pykka.Actor):
         self.seat = seat
         self.clock = clock
         self.failure: BaseException | None = None
-        self.degraded = ""
         self.endpoint = ""
         self._directory = dict(seat.directory)
         self._refs: dict[str, RemoteRef] = {}
-        self._beat_due = 0.0
         self._control: Socket | None = None
-        self._note: BusyNote | None = None
+        self._pulse_page: Pulse | None = None
 
     @property
     def inbox(self) -> Inbox:
@@ -144,7 +142,7 @@ class ProcessActor(pykka.Actor):
         if seat.supervisor is not None:
             self._control = build_socket(inbox.context, "dealer", seat.own, seat.supervisor.key.encode())
             self._control.connect(seat.supervisor.endpoint)
-            self._note = BusyNote(note_path(Path(seat.run), seat.name))
+            self._pulse_page = Pulse(Path(seat.run), seat.name)
             inbox.listen(self._control, decoder(Stop, PeerUp, PeerDown).decode)
             self._beat()
             inbox.every(seat.config.supervisor.heartbeat_ms / 1000, self._beat)
@@ -162,7 +160,6 @@ class ProcessActor(pykka.Actor):
         inbox.after(FIRST_REPORT_S, self._report_figures)
         inbox.every(REPORT_S, self._report_figures)
         self.report(Ready(incarnation=seat.incarnation, endpoint=self.endpoint, feed=self.feed_endpoint))
-        self._beat()
 
     def on_ready(self) -> None:
         """Load what the actor serves; its requests are queued meanwhile. An exception ends the process."""
@@ -225,7 +222,7 @@ class ProcessActor(pykka.Actor):
         if known is None or known.service.endpoint != service.endpoint:
             if known is not None:
                 known.close()
-            known = RemoteRef(self.inbox, self.seat.own, service, self.clock, self.answers, self._pulse)
+            known = RemoteRef(self.inbox, self.seat.own, service, self.clock, self.answers, self._beat)
             self._refs[name] = known
         return known
 
@@ -249,18 +246,25 @@ class ProcessActor(pykka.Actor):
     @contextmanager
     def busy(self, kind: str, seconds: float) -> Iterator[None]:
         """Wrap work during which the loop may not beat for up to `seconds`."""
-        if self._note is None:
+        page = self._pulse_page
+        if page is None:
             yield
             return
-        self._note.write(kind, self.clock.monotonic() + seconds)
+        page.busy(kind, self.clock.monotonic() + seconds)
         try:
             yield
         finally:
-            self._note.clear()
+            page.busy("", 0.0)
+
+    def degraded(self, reason: str) -> None:
+        """Tell the supervisor why the actor does not do all it should; "" when it does again."""
+        if self._pulse_page is not None:
+            self._pulse_page.degraded(reason)
 
     def _beat(self) -> None:
-        self._beat_due = self.clock.monotonic() + self.seat.config.supervisor.heartbeat_ms / 1000
-        self.report(Heartbeat(incarnation=self.seat.incarnation, degraded=self.degraded))
+        """The loop turns; called by a timer, and by waits and long work in between."""
+        if self._pulse_page is not None:
+            self._pulse_page.beat(self.clock.monotonic())
 
     def _report_figures(self) -> None:
         """Tell health what this process uses; nobody else may look into it."""
@@ -277,11 +281,6 @@ class ProcessActor(pykka.Actor):
                 "turned_away": float(self.inbox.doorkeeper.turned_away if self.inbox.doorkeeper else 0),
             }
         self.ref("health").tell(ActorReport(figures={**own, **self.figures()}))
-
-    def _pulse(self) -> None:
-        """Keep the heartbeat going from inside a wait or between the slices of long work."""
-        if self.seat.supervisor is not None and self.clock.monotonic() >= self._beat_due:
-            self._beat()
 
 
 __all__ = ["DEFERRED", "Deferred", "ProcessActor", "Reply", "Subscription", "handles"]

@@ -53,7 +53,6 @@ class Child:
         self.started_at = 0.0
         self.ready_at = 0.0
         self.heard_at = 0.0
-        self.degraded = ""
         self.reason = ""
 
     @property
@@ -68,8 +67,8 @@ class Child:
         with contextlib.suppress(psutil.Error):
             self._identity = psutil.Process(process.pid)
         self.state = "starting"
+        self.route = b""
         self.started_at = self.heard_at = now
-        self.degraded = ""
         sentinel = process.sentinel
 
         def wait() -> None:

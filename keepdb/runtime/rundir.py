@@ -21,7 +21,7 @@ LONGEST_NAME = "/encryption.sock"
 def make_run_directory(data: Path, configured: str) -> Path:
     """Create (or check) the directory for this data directory and return it.
 
-    Raises ConfigError: `run_dir_unsafe` when others could enter it, `run_dir_too_long`.
+    Raises ConfigError: `run_dir_unsafe` when others could enter it, `run_dir_too_long`, `run_dir_unusable`.
     """
     path = Path(configured).absolute() if configured else _default(data)
     if len(os.fsencode(path)) + len(LONGEST_NAME) > SOCKET_PATH_BYTES_MAX:
@@ -31,7 +31,14 @@ def make_run_directory(data: Path, configured: str) -> Path:
             fix="Set transport.run_dir to a shorter path, or transport.kind to tcp.",
         )
     for folder in (path.parent, path) if not configured else (path,):
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                "run_dir_unusable",
+                f"{folder} cannot be made or used as the run directory: {error.strerror}.",
+                fix="Set transport.run_dir to a short path in a directory that exists and is yours.",
+            ) from error
         _check_private(folder)
     return path
 
@@ -39,7 +46,7 @@ def make_run_directory(data: Path, configured: str) -> Path:
 def clear_run_directory(path: Path) -> None:
     """Remove sockets and connection file of an earlier run; only the owner of the lock does this."""
     for entry in path.iterdir():
-        if entry.is_socket() or entry.suffix in (".json", ".sock", ".feed", ".busy", ".inflight"):
+        if entry.is_socket() or entry.suffix in (".json", ".sock", ".feed", ".pulse", ".inflight"):
             entry.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """The supervisor: starts the actors, watches them, restarts them, and stops them in reverse order.
 
 *Owns* the child processes, the service directory, the control endpoint, ROOT (to derive keys for restarts).
-*Handles* Ready, Heartbeat and Failed from children; GetStatus and Shutdown from clients.
+*Handles* Ready and Failed from children; GetStatus and Shutdown from clients.
 *Emits* PeerUp and PeerDown to the children; the ready line and the connection file to the outside.
 *After a crash* of its own, every child ends by itself within two seconds (keepdb/runtime/lifeline.py).
 It is never on the data path.
@@ -22,8 +22,8 @@ from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.actor import ProcessActor, handles
 from keepdb.fabric.keys import KeyPair
 from keepdb.fabric.seat import Seat, Secrets
-from keepdb.runtime.busynote import note_path, read_note
 from keepdb.runtime.child import Child, ChildSpec
+from keepdb.runtime.pulse import Reading, read_pulse
 from keepdb.runtime.restarts import GiveUp, plan_restart
 from keepdb.runtime.start import Start
 from messages.base import PROTOCOL, Done, Message, Role, encode
@@ -31,7 +31,6 @@ from messages.control import (
     ActorStatus,
     Failed,
     GetStatus,
-    Heartbeat,
     PeerDown,
     PeerUp,
     Ready,
@@ -81,7 +80,7 @@ class Supervisor(ProcessActor):
         for name in self._children:
             self._predict_service(name)
         self._start_what_can()
-        self.inbox.every(self.seat.config.supervisor.heartbeat_ms / 1000, self._check_heartbeats)
+        self.inbox.every(self.seat.config.supervisor.heartbeat_ms / 1000, self._check_pulses)
 
     def on_stop(self) -> None:
         """Stop the children in reverse start order, each within its time, then kill what is left."""
@@ -109,15 +108,12 @@ class Supervisor(ProcessActor):
         self._directory[child.spec.name] = child.service
         logger.info("%s is ready after %.0f ms", child.spec.name, (now - child.started_at) * 1000)
         self._tell_all(PeerUp(service=child.service, restarts=child.restarts_total))
+        for other in self._children.values():
+            # Whoever became ready while this one was starting.
+            if other.state == "ready" and other.service is not None and other is not child:
+                self._tell(child, PeerUp(service=other.service, restarts=other.restarts_total))
         self._start_what_can()
         self._announce()
-
-    @handles(Heartbeat)
-    def heartbeat(self, message: Heartbeat) -> None:
-        child = self._sender(message.incarnation)
-        if child is None:
-            return
-        child.heard_at, child.degraded = self.clock.monotonic(), message.degraded
 
     @handles(Failed)
     def failed(self, message: Failed) -> None:
@@ -222,23 +218,28 @@ class Supervisor(ProcessActor):
             self.reason = reason
             self.stop()
 
-    def _check_heartbeats(self) -> None:
+    def _check_pulses(self) -> None:
         config, now = self.seat.config.supervisor, self.clock.monotonic()
-        # If this check itself comes late (machine asleep, no CPU), nobody else is to blame for that time.
-        own_delay = max(0.0, now - self._checked - config.heartbeat_ms / 1000)
+        late = now - self._checked > 2 * config.heartbeat_ms / 1000
         self._checked = now
         for child in self._children.values():
-            child.heard_at += own_delay if child.heard_at else 0.0
-            patience = config.heartbeat_ms * config.heartbeats_missed_max / 1000
-            if child.state == "starting":
-                patience = config.ready_timeout_ms / 1000
-            if child.state not in ("starting", "ready") or now <= child.heard_at + patience:
+            if child.state not in ("starting", "ready"):
                 continue
-            kind, until = self._note_of(child)
-            if now > min(until, child.heard_at + BUSY_S_MAX):
-                child.reason = f"silent for {now - child.heard_at:.1f} s{f' in {kind}' if kind else ''}"
-                logger.error("%s is %s and is killed", child.spec.name, child.reason)
-                child.kill()
+            pulse = self._pulse_of(child)
+            # If this check itself comes late (machine asleep, no CPU), nobody else is to blame for that time.
+            child.heard_at = now if late else max(child.heard_at, pulse.beat_at)
+            patience = config.heartbeat_ms * config.heartbeats_missed_max
+            if child.state == "starting":
+                patience = max(patience, config.ready_timeout_ms)
+            if now <= max(
+                child.heard_at + patience / 1000, min(pulse.busy_until, child.heard_at + BUSY_S_MAX)
+            ):
+                continue
+            child.reason = (
+                f"silent for {now - child.heard_at:.1f} s{f' in {pulse.busy}' if pulse.busy else ''}"
+            )
+            logger.error("%s is %s and is killed", child.spec.name, child.reason)
+            child.kill()
 
     # -- the directory -----------------------------------------------------------------------------------
 
@@ -341,20 +342,22 @@ class Supervisor(ProcessActor):
             if child.state in ("starting", "ready"):
                 self._tell(child, message)
 
-    def _note_of(self, child: Child) -> tuple[str, float]:
-        return read_note(note_path(Path(self.seat.run), child.spec.name))
+    def _pulse_of(self, child: Child) -> Reading:
+        return read_pulse(Path(self.seat.run), child.spec.name)
 
     def _row(self, child: Child, now: float) -> ActorStatus:
         state: str = child.state
-        kind, _ = self._note_of(child)
+        pulse = self._pulse_of(child)
         if state == "ready":
             stable = now - child.ready_at >= self.seat.config.supervisor.stable_after_ms / 1000
-            state = "degraded" if child.degraded else "busy" if kind else "stable" if stable else "ready"
+            state = (
+                "degraded" if pulse.degraded else "busy" if pulse.busy else "stable" if stable else "ready"
+            )
         return ActorStatus(
             name=child.spec.name,
             pid=child.pid,
             state=state,
             restarts=child.restarts_total,
             uptime_ms=int((now - child.started_at) * 1000) if child.started_at else 0,
-            reason=child.degraded or kind or child.reason,
+            reason=pulse.degraded or pulse.busy or child.reason,
         )

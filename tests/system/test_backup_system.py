@@ -77,7 +77,8 @@ def test_a_backup_made_while_writes_go_on_is_proven_and_restores_to_the_same_row
     sidecar: Sidecar, tmp_path: Path
 ) -> None:
     """Verifies: L1, L2, L4"""
-    stop, committed = threading.Event(), []
+    stop = threading.Event()
+    committed: list[int] = []
 
     def write() -> None:
         with sidecar.connect() as db:
@@ -159,18 +160,16 @@ def test_a_backup_actor_killed_in_the_middle_leaves_nothing_that_looks_finished(
     backups = tmp_path / "data" / "backups"
     with sidecar.connect() as db:
         fill(db, 3_000)
-        before = [made(db)["backup"]] if kind == "verify" else []
-        job = begin(db, MakeBackup() if kind == "make" else VerifyBackup())
-        left = wait_for_unfinished(backups)
+        before = [made(db)["backup"]]
         (pid,) = (row.pid for row in db.status().actors if row.name == "backup")
-        psutil.Process(pid).kill()
+        job = begin(db, MakeBackup() if kind == "make" else VerifyBackup())
+        stop_in_the_middle(psutil.Process(pid), backups)
 
         # The next actor answers once it has removed the leftovers.
         with pytest.raises(KeepError) as caught:
             wait(db, job)
 
         assert caught.value.code == "job_unknown"
-        assert not left.exists()
         assert [path.name for path in backups.iterdir()] == before
         assert [row["id"] for row in listed(db)] == before
         again = made(db)
@@ -178,14 +177,19 @@ def test_a_backup_actor_killed_in_the_middle_leaves_nothing_that_looks_finished(
         assert db.writer_status().mode == "serving"
 
 
-def wait_for_unfinished(backups: Path) -> Path:
+def stop_in_the_middle(actor: psutil.Process, backups: Path) -> None:
+    """Kill it while something unfinished lies there, and make sure that it was so."""
     deadline = CLOCK.monotonic() + JOB_S
-    while CLOCK.monotonic() < deadline:
-        if backups.is_dir():
-            found = [path for path in backups.iterdir() if path.suffix in (".partial", ".rehearsal")]
-            if found:
-                return found[0]
-    raise AssertionError("nothing was begun")
+    while not unfinished(backups):
+        assert CLOCK.monotonic() < deadline
+    actor.suspend()
+    left = unfinished(backups)
+    actor.kill()
+    assert left
+
+
+def unfinished(backups: Path) -> list[Path]:
+    return [path for path in backups.iterdir() if path.suffix in (".partial", ".rehearsal")]
 
 
 def test_a_damaged_backup_is_refused_by_verify_and_named_in_the_list(

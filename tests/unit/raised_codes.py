@@ -5,10 +5,12 @@ one; an argument (or default) called `code` of any function; a value assigned to
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+CODE = re.compile("[a-z][a-z_]+")
 FAMILIES = frozenset(
     {
         "KeepError", "ConfigError", "SchemaError", "InvalidRequest", "NotAllowed", "KeyringError", "StorageError",
@@ -31,15 +33,26 @@ def raised_codes(root: Path, folders: tuple[str, ...] = ("keepdb", "actors", "me
     files = [root / "supervisor.py", *(file for name in folders for file in sorted((root / name).rglob("*.py")))]
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     takers = dict(one for tree in trees.values() for one in _functions_taking_a_code(tree))
+    families = dict(one for tree in trees.values() for one in _families(tree))
     found: dict[str, Raised] = {}
     for file, tree in trees.items():
-        for code, family, retryable, line in _codes_in(tree, takers):
+        for code, family, retryable, line in _codes_in(tree, takers, families):
             one = found.setdefault(code, Raised())
             one.places.append(f"{file.relative_to(root)}:{line}")
             if family:
                 one.families.add(family)
                 one.retryable.add(retryable)
     return found
+
+
+def _families(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Error classes, each with its family: those of keepdb/errors.py and classes made of one of them."""
+    yield from ((name, name) for name in FAMILIES)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            bases = {base.id for base in node.bases if isinstance(base, ast.Name)} & FAMILIES
+            if bases and node.name not in FAMILIES:
+                yield node.name, min(bases)
 
 
 def _functions_taking_a_code(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -53,18 +66,19 @@ def _functions_taking_a_code(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 yield node.name, -1
 
 
-def _codes_in(tree: ast.AST, takers: dict[str, int]) -> Iterator[tuple[str, str, bool, int]]:
+def _codes_in(
+    tree: ast.AST, takers: dict[str, int], families: dict[str, str]
+) -> Iterator[tuple[str, str, bool, int]]:
     """(code, family or "", retryable, line)."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
-            bases = {base.id for base in node.bases if isinstance(base, ast.Name)} & FAMILIES
-            for call in ast.walk(node):
-                if bases and isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__":
-                    yield from _of_call(call, 0, min(bases))
+            for call in ast.walk(node) if node.name in families else ():
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__":
+                    yield from _of_call(call, 0, families[node.name])
         elif isinstance(node, ast.Call):
             name = getattr(node.func, "id", None) or getattr(node.func, "attr", "")
-            if name in FAMILIES:
-                yield from _of_call(node, 0, name)
+            if name in families:
+                yield from _of_call(node, 0, families[name])
             elif name in takers or name in ("Refused", "Failed", "LiveFailed"):
                 yield from _of_call(node, takers.get(name, -1), "")
         elif isinstance(node, ast.FunctionDef):
@@ -82,7 +96,7 @@ def _of_call(call: ast.Call, position: int, family: str) -> Iterator[tuple[str, 
     retryable = flag.value is True if isinstance(flag, ast.Constant) else family == "Unavailable"
     # A choice between two constants counts for both.
     for one in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
-        if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value:
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and CODE.fullmatch(one.value):
             yield one.value, family, retryable, call.lineno
 
 

@@ -29,8 +29,7 @@ from keepdb.crypto import keyfile
 from keepdb.crypto.slots import Secrets
 from keepdb.errors import InvalidRequest, KeepError, KeyringError, StorageError, Unavailable
 from keepdb.runtime.lock import own_directory
-from keepdb.storage.log import EventLog
-from messages.commits import NewEvent
+from keepdb.storage import EventLog, NewLogEvent, pack_clear
 
 __all__ = ["world"]
 
@@ -67,7 +66,7 @@ def test_a_restored_database_starts_and_goes_on_with_the_same_rows_and_receipts(
     world: World, tmp_path: Path
 ) -> None:
     """Verifies: L2, L5"""
-    first = world.commit(NewEvent(type="notes.created", data={"title": "keyed"}), key="once")
+    world.commit(world.created("keyed"), key="once")
     backup, manifest = make(world.source, tmp_path / "backups", "", CLOCK)
     digest = world.digest()
     world.note(99)
@@ -77,13 +76,13 @@ def test_a_restored_database_starts_and_goes_on_with_the_same_rows_and_receipts(
     world.open()
 
     assert world.digest() == digest == manifest.digest
-    again = world.store.log.find_request(world.client, 41)
-    keyed = world.store.log.find_idempotency("once")
+    again = world.log.find_request(world.client, 41)
+    keyed = world.log.find_idempotency("once")
     assert again is not None
     assert keyed is not None
-    assert again.ids == keyed.ids == first.ids
-    world._number = 41
-    assert world.note(100).seq_last == 43
+    assert again == keyed
+    assert (again.ids, again.seq_last) == (("keyed",), 41)
+    assert world.note(100) == 43
 
 
 def test_the_head_is_fixed_at_the_beginning_and_later_writes_are_not_in(world: World, tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_the_head_is_fixed_at_the_beginning_and_later_writes_are_not_in(world: W
             break
         world.note(next(numbers))
 
-    assert world.store.log.head.seq > manifest.log.seq == 40
+    assert world.log.head.seq > manifest.log.seq == 40
     assert manifest.digest == digest
     restore(backup, tmp_path / "new", world.keys, clock=CLOCK)
     assert log_tables(tmp_path / "new", world.keys) == tables
@@ -394,9 +393,9 @@ def test_leftovers_of_a_killed_restore_are_removed_by_the_next_one(
 def test_a_backup_is_refused_while_the_state_stands_in_the_middle_of_a_request(
     world: World, tmp_path: Path
 ) -> None:
-    world.commit(*(NewEvent(type="notes.created", data={"rank": n}) for n in range(3)))
-    state = world.store.state
-    hash_42 = world.store.log.hash_at(42)
+    world.commit(*(NewLogEvent("notes.created", 1, name, pack_clear({})) for name in "abc"))
+    state = world.state
+    hash_42 = world.log.hash_at(42)
     state.connection.execute("UPDATE _meta SET applied_seq = 42, log_hash = ?", (hash_42,))
 
     with pytest.raises(Unavailable) as caught:
@@ -404,13 +403,13 @@ def test_a_backup_is_refused_while_the_state_stands_in_the_middle_of_a_request(
 
     assert caught.value.code == "state_not_ready"
     assert caught.value.retryable
-    state.connection.execute("UPDATE _meta SET applied_seq = 43, log_hash = ?", (world.store.log.head.hash,))
+    state.connection.execute("UPDATE _meta SET applied_seq = 43, log_hash = ?", (world.log.head.hash,))
     assert make(world.source, tmp_path / "backups", "", CLOCK)[1].events == 43
 
 
 def test_a_damaged_log_gives_no_backup(world: World, tmp_path: Path) -> None:
     """Verifies: L10"""
-    world.store.log.connection.execute("UPDATE events SET entity = 'x' WHERE seq = 7")
+    world.log.connection.execute("UPDATE events SET entity = 'x' WHERE seq = 7")
 
     assert code_of(lambda: make(world.source, tmp_path / "backups", "", CLOCK)) == "log_damaged"
     assert list((tmp_path / "backups").iterdir()) == []

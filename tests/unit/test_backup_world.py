@@ -1,30 +1,29 @@
-"""A small real database for the backup tests: keyring, log, state and the write path, in this process."""
+"""A small real database for the backup tests: keyring, log, anchor and state, all in this process."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from keepdb.backup import Keys, RootKeys, Source
 from keepdb.clock import SystemClock
-from keepdb.commit.group import Answer, Asked, GroupCommit
-from keepdb.commit.inflight import InFlight
-from keepdb.commit.sealing_plan import BODY, SealItem
-from keepdb.commit.store import Places, Store
+from keepdb.commit.sealing_plan import BODY
 from keepdb.crypto import kdf, keyring
 from keepdb.crypto.sealing import Sealer
 from keepdb.crypto.slots import Secrets
 from keepdb.schema.ddl import compile_ddl
 from keepdb.schema.load import parse_schema
-from keepdb.storage.changes import RingLimits
+from keepdb.schema.materialize import Materializer
+from keepdb.storage import EventLog, LogEntry, LogEvent, NewLogEvent, StateFile, pack_clear, pack_sealed
+from keepdb.storage import anchor as anchors
+from keepdb.storage.anchor import Anchor
 from keepdb.storage.digest import state_digest
-from keepdb.storage.entries import LogEvent
-from keepdb.storage.log import EventLog
-from keepdb.storage.state import StateFile
-from messages.commits import Commit, NewEvent, Receipt
+from keepdb.storage.rollforward import replay
 
 PASSPHRASE = Secrets(passphrase="correct horse")
 CHEAP = kdf.Argon2idCost(memory_kib=19 * 1024, iterations=2, lanes=1)
@@ -59,7 +58,7 @@ CLOCK = SystemClock()
 
 
 class World:
-    """A database in `data`, open for writing until close()."""
+    """A database in `data`, open for writing until close(). What the writer does with log and state, in short."""
 
     def __init__(self, data: Path, *, chunk_bytes: int = 4_096) -> None:
         data.mkdir(mode=0o700)
@@ -69,9 +68,12 @@ class World:
         self.db_id = opened.db_id
         self.keys = RootKeys.of(opened.root)
         self.chunk_bytes = chunk_bytes
-        store = keyring.open_keys(data / "keyring.json", self.keys.keyring_kek, self.keys.keyring_mac)
-        self.key_store, self._sealer = store, Sealer(self.db_id, store)
-        self.client, self._number = b"c" * 16, 0
+        self.key_store = keyring.open_keys(
+            data / "keyring.json", self.keys.keyring_kek, self.keys.keyring_mac
+        )
+        self._sealer = Sealer(self.db_id, self.key_store)
+        self.client = b"c" * 16
+        EventLog.create(data, 1, self.keys.log, self.db_id, b"v" * 16).close()
         self.open()
 
     @property
@@ -92,51 +94,78 @@ class World:
         return Keys(backup=keys.backup, log=keys.log, state=keys.state, keyring_mac=keys.keyring_mac)
 
     def open(self) -> None:
-        places = Places(
-            self.data,
-            self.keys.log,
-            self.keys.state,
-            self.keys.anchor,
-            self.db_id,
-            b"v" * 16,
-            RingLimits(max_seqs=10_000, max_bytes=1 << 24),
-        )
-        self.store = Store(places, IN_FORCE, DDL, self._open_bodies, CLOCK, lambda: None)
-        in_flight = InFlight(self.data / "in-flight")
-        self.group = GroupCommit(self.store, in_flight, self._seal, CLOCK, os.urandom, 1_000)
+        """The start: checks, the state made if there is none, rolled forward."""
+        self.log = EventLog.open(self.data, self.keys.log, "write")
+        anchor = anchors.read(self.data / "anchor.json", self.keys.anchor)
+        found = StateFile.open_current(self.data, IN_FORCE.hash, self.keys.state, "write")
+        anchors.check_start(self.log, found.position if found else None, anchor)
+        self.log.verify(1, self.log.head.seq)
+        self.state = found or StateFile.create(self.data, IN_FORCE.hash, 1, self.keys.state, DDL, 1)
+        self._roll_forward()
+        if not self.state.complete:
+            self.state.mark_complete()
 
-    def commit(self, *events: NewEvent, key: str | None = None) -> Receipt:
-        """One request; its receipt."""
-        self._number += 1
-        answers: list[Answer] = []
-        request = Commit(
-            client=self.client,
-            number=self._number,
-            first_unanswered=self._number,
-            events=events,
-            idempotency_key=key,
-        )
-        self.group.run([Asked(request, answers.append)])
-        (answer,) = answers
-        assert isinstance(answer, Receipt), answer
-        return answer
+    def commit(self, *events: NewLogEvent, key: str | None = None) -> int:
+        """One request with new subjects; the seq of its last event."""
+        number = self.log.last_number(self.client) + 1
+        ids = tuple(event.entity for event in events)
+        entry = LogEntry(self.client, number, sha256(b"payload").digest(), 1_000 + number, events, ids, key)
+        with self.log.transaction(True):
+            self.log.append([entry])
+            self.log.assign_subjects(
+                [(one.subject, one.key_id) for one in events if one.subject and one.key_id]
+            )
+        self._roll_forward()
+        return self.log.head.seq
 
-    def note(self, number: int) -> Receipt:
-        """A note with a secret and a line, all of it canaries."""
-        data: dict[str, Any] = {"title": f"{CANARY} title {number}", "rank": number, "secret": {"is": CANARY}}
-        (name,) = self.commit(NewEvent(type="notes.created", data=data)).ids
-        return self.commit(NewEvent(type="lineAdded", id=name, data={"text": f"{CANARY} line {number}"}))
+    def created(self, name: str, number: int = 0) -> NewLogEvent:
+        """A note with a key of its own; title and secret are canaries."""
+        subject, key_id = f"notes/{name}", max(self.log.subject_keys().values(), default=0) + 1
+        self.key_store.extend(key_id + 1)
+        body = msgspec.msgpack.encode({"title": f"{CANARY} title {number}"})
+        secret = msgspec.msgpack.encode({"is": CANARY})
+        records = self._sealer.seal_many([(key_id, 1, BODY, name, body), (key_id, 1, 3, name, secret)])
+        clear = pack_clear({"rank": number})
+        sealed = pack_sealed([("secret", records[1])])
+        return NewLogEvent("notes.created", 1, name, clear, subject, key_id, records[0], sealed)
+
+    def note(self, number: int) -> int:
+        """A note and a line in it, in two requests."""
+        name, line = f"n{number:05}", f"l{number:05}"
+        created = self.created(name, number)
+        self.commit(created)
+        assert created.key_id is not None
+        text = msgspec.msgpack.encode(f"{CANARY} line {number}")
+        record = self._sealer.seal(created.key_id, 2, 1, line, text)
+        clear, sealed = pack_clear({"lineId": line}), pack_sealed([("text", record)])
+        return self.commit(
+            NewLogEvent("lineAdded", 1, name, clear, created.subject, created.key_id, None, sealed)
+        )
 
     def digest(self) -> str:
-        return state_digest(self.store.state.connection, IN_FORCE).total
+        return state_digest(self.state.connection, IN_FORCE).total
 
     def close(self) -> None:
-        self.store.write_anchor()
-        self.store.close()
+        head = self.log.head
+        anchors.write(
+            self.data / "anchor.json",
+            self.keys.anchor,
+            Anchor(self.db_id, 1, head.seq, head.hash, CLOCK.now_ms()),
+        )
+        self.state.close()
+        self.log.close()
 
-    def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
-        self.key_store.extend(max(item[0] for item in items) + 1)
-        return tuple(self._sealer.seal_many(items))
+    def _roll_forward(self) -> None:
+        materializer = Materializer(IN_FORCE)
+        while replay(
+            self.log,
+            self.state,
+            materializer,
+            self._open_bodies,
+            after_seq=self.state.position.seq,
+            limit=500,
+        ):
+            pass
 
     def _open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:
         items = [(one.collection, BODY, one.entity, one.body or b"") for one in events]
@@ -172,8 +201,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_the_world_of_these_tests_holds_what_they_expect(world: World) -> None:
-    assert world.store.log.head.seq == 40
-    state = StateFile.open_current(world.data, IN_FORCE.hash, world.keys.state, "read")
-    assert state is not None
-    assert state.connection.execute("SELECT count(*) FROM notes__lines").fetchall() == [(20,)]
-    state.close()
+    assert world.log.head.seq == 40
+    assert world.state.connection.execute("SELECT count(*) FROM notes__lines").fetchall() == [(20,)]
+    assert world.state.quarantined == 0

@@ -108,7 +108,8 @@ def test_what_is_no_json_object_is_a_usage_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [((), []), (("1", "x"), [1, "x"]), (("a=1", "b=x"), {"a": 1, "b": "x"}), (('"a=b"',), ["a=b"])]
+    ("given", "expected"),
+    [((), []), (("1", "x"), [1, "x"]), (("a=1", "b=x"), {"a": 1, "b": "x"}), (('"a=b"',), ["a=b"])],
 )
 def test_parameters_are_named_or_positional(given: tuple[str, ...], expected: Any) -> None:
     assert read_params(given) == expected

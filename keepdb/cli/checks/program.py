@@ -12,7 +12,7 @@ import zmq
 import keepdb
 from keepdb.cli.checks.check import Check
 from keepdb.errors import StorageError
-from keepdb.storage.connection import check_library
+from keepdb.storage.connection import CIPHER, check_library
 
 PYTHON_MIN = (3, 11)
 _INSTALL = "Install the pinned versions again: `make venv`, or `pip install keepdb`."

@@ -1,0 +1,129 @@
+"""Fixtures for tests with real processes; and the rule that a test leaves nothing behind."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from keepdb.client import Database, Sidecar
+from keepdb.runtime.lock import read_owner
+
+PASSPHRASE = "four plain words suffice"
+#: A stopped database's processes have this long to be gone.
+GONE_S = 5.0
+#: Processes of the interpreter's own that outlive what they were made for.
+_OWN = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+Start = Callable[..., Sidecar]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(tmp_path: Path) -> Iterator[None]:
+    """Fails the test when a process, a socket, a connection file or a held file stays."""
+    before = _processes()
+    yield
+    fresh = [process for process in _processes() if process not in before]
+    _, alive = psutil.wait_procs(fresh, timeout=GONE_S)
+    left = [f"process {process.pid}: {_command(process)}" for process in alive]
+    left += [f"in the run directory: {path}" for data in databases(tmp_path) for path in run_files(data)]
+    left += [f"process {pid} holds files" for pid in holders(tmp_path)]
+    for process in alive:
+        process.kill()
+    assert not left, "; ".join(left)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a database: start(name="db", passphrase=…, settings={…}, …). It is stopped after the test."""
+    running: list[Sidecar] = []
+
+    def run(name: str = "db", **options: Any) -> Sidecar:
+        if not {"passphrase", "keychain", "recovery"} & options.keys():
+            options["passphrase"] = PASSPHRASE
+        sidecar = Sidecar.start(tmp_path / name, **options)
+        running.append(sidecar)
+        return sidecar
+
+    yield run
+    for sidecar in running:
+        sidecar.stop()
+
+
+@pytest.fixture
+def db(start: Start) -> Iterator[Database]:
+    """A connection to a fresh database with shipped settings."""
+    with start().connect() as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """One database for the tests of a module that do not mind each other's rows."""
+    with Sidecar.start(tmp_path_factory.mktemp("shared") / "db", passphrase=PASSPHRASE) as sidecar:
+        yield sidecar
+
+
+@pytest.fixture
+def shared_db(shared: Sidecar) -> Iterator[Database]:
+    """A connection of its own to the module's database."""
+    with shared.connect() as database:
+        yield database
+
+
+def databases(folder: Path) -> list[Path]:
+    """Data directories below a folder."""
+    return [lock.parent for lock in folder.rglob("lock") if lock.is_file()]
+
+
+def run_files(data: Path) -> list[Path]:
+    """Sockets and files in a database's run directory."""
+    owner = read_owner(data)
+    run = Path(owner.run) if owner else None
+    return [path for path in run.iterdir() if not path.is_dir()] if run and run.exists() else []
+
+
+def holders(folder: Path) -> list[int]:
+    """Processes other than this one that have files below a folder open."""
+    return [process.pid for process in psutil.process_iter() if process.pid != os.getpid() and _holds(process, folder)]
+
+
+def mode_of(path: Path) -> int:
+    """Permission bits."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def fingerprint(folder: Path) -> Mapping[str, tuple[int, int, bytes]]:
+    """Everything about the files of a folder that a writer could have changed: mode, time of change, content."""
+    return {
+        str(path.relative_to(folder)): (
+            mode_of(path), path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b""
+        )
+        for path in sorted(folder.rglob("*"))
+    }  # fmt: skip
+
+
+def _processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if not _is_own(child)]
+
+
+def _is_own(process: psutil.Process) -> bool:
+    """Whether it belongs to this interpreter's multiprocessing, as tests without a supervisor use it."""
+    return process.ppid() == os.getpid() and any(name in _command(process) for name in _OWN)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _holds(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return any(file.path.startswith(f"{folder}/") for file in process.open_files())
+    except psutil.Error:
+        return False
