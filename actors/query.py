@@ -347,7 +347,7 @@ class QueryActor(ProcessActor):
             logger.debug("no cache yet")
 
     def _open_values(self, items: list[SealedItem]) -> tuple[bytes | None, ...]:
-        opened = self.ref("encryption").ask(Open(items=tuple(items)), Opened, timeout=ENCRYPTION_S)
+        opened = self.ref("encryption").ask(Open(items=tuple(items)), Opened, timeout=self.time_left(ENCRYPTION_S))
         if opened.damaged:
             collection, field, _, _ = items[opened.damaged[0]]
             raise StorageError(

@@ -49,7 +49,6 @@ class WriterConfig(_Section, frozen=True):
     changes_mib_max: Annotated[int, Meta(ge=1, le=4_096)]
     anchor_events: Annotated[int, Meta(ge=1, le=1_000_000)]
     anchor_s: Annotated[int, Meta(ge=1, le=3_600)]
-    receipts_days: Annotated[int, Meta(ge=1, le=3_650)]
 
 
 class QueryConfig(_Section, frozen=True):

@@ -1,16 +1,15 @@
 """Fixtures for tests with real processes; and the rule that a test leaves nothing behind."""
 
 import os
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from leftovers import ORPHANS_S, databases, holders_after, run_files
 
 from keepdb.client import Database, Sidecar
-from keepdb.runtime.lock import read_owner
 
 PASSPHRASE = "four plain words suffice"
 #: A stopped database's processes have this long to be gone.
@@ -30,7 +29,7 @@ def nothing_left_behind(tmp_path: Path) -> Iterator[None]:
     _, alive = psutil.wait_procs(fresh, timeout=GONE_S)
     left = [f"process {process.pid}: {_command(process)}" for process in alive]
     left += [f"in the run directory: {path}" for data in databases(tmp_path) for path in run_files(data)]
-    left += [f"process {pid} holds files" for pid in holders(tmp_path)]
+    left += [f"process {pid} holds files" for pid in holders_after(tmp_path, ORPHANS_S)]
     for process in alive:
         process.kill()
     assert not left, "; ".join(left)
@@ -74,38 +73,6 @@ def shared_db(shared: Sidecar) -> Iterator[Database]:
         yield database
 
 
-def databases(folder: Path) -> list[Path]:
-    """Data directories below a folder."""
-    return [lock.parent for lock in folder.rglob("lock") if lock.is_file()]
-
-
-def run_files(data: Path) -> list[Path]:
-    """Sockets and files in a database's run directory."""
-    owner = read_owner(data)
-    run = Path(owner.run) if owner else None
-    return [path for path in run.iterdir() if not path.is_dir()] if run and run.exists() else []
-
-
-def holders(folder: Path) -> list[int]:
-    """Processes other than this one that have files below a folder open."""
-    return [process.pid for process in psutil.process_iter() if process.pid != os.getpid() and _holds(process, folder)]
-
-
-def mode_of(path: Path) -> int:
-    """Permission bits."""
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
-def fingerprint(folder: Path) -> Mapping[str, tuple[int, int, bytes]]:
-    """Everything about the files of a folder that a writer could have changed: mode, time of change, content."""
-    return {
-        str(path.relative_to(folder)): (
-            mode_of(path), path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b""
-        )
-        for path in sorted(folder.rglob("*"))
-    }  # fmt: skip
-
-
 def _processes() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if not _is_own(child)]
 
@@ -120,10 +87,3 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def _holds(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return any(file.path.startswith(f"{folder}/") for file in process.open_files())
-    except psutil.Error:
-        return False

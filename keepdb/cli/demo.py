@@ -124,8 +124,8 @@ def _perform(
         **_written_figures(documents, written), "rows": found.rows, "lost": found.lost, "surplus": found.surplus,
         "altered": found.altered, "seq": seq, "events": events, "liveDiffs": watcher.diffs,
         "liveSnapshots": watcher.snapshots, "liveAgrees": live_agrees, **times, **backup,
-        "logBytes": storage.log_bytes, "stateBytes": storage.state_bytes, "canaries": len(needles),
-        "canaryFiles": files, "canaryBytes": size_read, "canaryHits": len(hits),
+        "logBytes": storage.log_bytes, "stateBytes": storage.state_bytes, "walBytes": storage.wal_bytes,
+        "canaries": len(needles), "canaryFiles": files, "canaryBytes": size_read, "canaryHits": len(hits),
     }  # fmt: skip
     problems = [
         text
@@ -208,7 +208,7 @@ def _rows(of: dict[str, Any]) -> list[tuple[str, str]]:
         ("filter and sort", f"{of['filterSortMs']} ms for some 75 rows with sealed content"),
         ("count by SQL", f"{of['countAllMs']} ms"),
         ("backup", f"{span(of['backupMs'])}, {size(of['backupBytes'])}; verified in {span(of['verifyMs'])}"),
-        ("on disk", f"log {size(of['logBytes'])}, state {size(of['stateBytes'])}"),
+        ("on disk", f"log {size(of['logBytes'])}, state {size(of['stateBytes'])}, WAL {size(of['walBytes'])}"),
         ("plain text", f"{of['canaryHits']} of {of['canaries']} sentences and names found in {of['canaryFiles']} files "
                        f"({size(of['canaryBytes'])})"),
     ]  # fmt: skip

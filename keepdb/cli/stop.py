@@ -10,7 +10,7 @@ from keepdb.cli.terminal.connecting import connect, living_owner
 from keepdb.cli.terminal.figures import span
 from keepdb.cli.terminal.options import Command, Session, with_session
 from keepdb.cli.terminal.status import OK
-from keepdb.clock import Clock, SystemClock
+from keepdb.clock import SystemClock
 from keepdb.errors import KeepError, Unavailable
 from keepdb.runtime.lock import Owner, own_directory
 from keepdb.runtime.rundir import clear_run_directory
@@ -55,7 +55,7 @@ def stop(session: Session, timeout: float, kill: bool) -> int:
                 retryable=True,
             )
         how = "killed"
-        _kill(session, owner, clock)
+        _kill(session, owner)
     elapsed_ms = int((clock.monotonic() - began) * 1000)
     if session.console.json:
         session.console.data(
@@ -82,7 +82,7 @@ def _ask_to_stop(session: Session) -> str:
         return "signalled"
 
 
-def _kill(session: Session, owner: Owner, clock: Clock) -> None:
+def _kill(session: Session, owner: Owner) -> None:
     """End the supervisor, wait for its children to follow, and clear away its sockets and connection file."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(owner.pid)

@@ -64,13 +64,15 @@ class GroupCommit:
         self._random = random
         self._requests_max = requests_max
         self._events_max = events_max
-        self._last_at = 0
         self.after_reopen()
 
     def after_reopen(self) -> None:
         """The store was opened anew: what memory knows of the log may be wrong."""
         self._ledger = Ledger(self._store.log)
         self._keys = SubjectKeys(self._store.log.subject_keys())
+        self._last_at = max(
+            (event.at for event in self._store.log.read(self._store.log.head.seq - 1, 1)), default=0
+        )
 
     @property
     def requests_max(self) -> int:

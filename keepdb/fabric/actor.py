@@ -21,11 +21,11 @@ from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.doorkeeper import Doorkeeper
 from keepdb.fabric.feed import Subscription, topic_of
 from keepdb.fabric.inbox import Drained, Due, Inbox, Socket, Told
+from keepdb.fabric.pulse import Pulse
 from keepdb.fabric.ref import RemoteRef
 from keepdb.fabric.reply import DEFERRED, Deferred, Reply
 from keepdb.fabric.seat import Seat
 from keepdb.fabric.sockets import bound_to, build_socket
-from keepdb.runtime.pulse import Pulse
 from messages.base import Message, Request, decoder, encode
 from messages.control import ActorReport, Failed, PeerDown, PeerUp, Ready, Service, Stop
 
@@ -181,6 +181,12 @@ class ProcessActor(pykka.Actor):
 
     def on_receive(self, message: Any) -> Any:
         if isinstance(message, Request):
+            if self.time_left() <= 0:
+                raise Unavailable(
+                    "too_late",
+                    f"{type(message).__name__} waited longer in the queue than its sender is willing to.",
+                    fix="Try again; if it stays so, the machine is overloaded: see `keepdb status`.",
+                )
             return self.handlers[type(message)](self, message)
         if isinstance(message, Due):
             message.run()
@@ -202,6 +208,11 @@ class ProcessActor(pykka.Actor):
             self.on_peer_up(message.service, message.restarts)
         elif isinstance(message, PeerDown):
             self.on_peer_down(message.name)
+
+    def time_left(self, most: float = 3_600.0) -> float:
+        """Seconds until the current request's sender gives up, at most `most`; what further asks may take."""
+        reply = self.inbox.reply
+        return most if reply is None else min(most, reply.deadline - self.clock.monotonic())
 
     def defer(self) -> Reply:
         """Take the current request's Reply to answer later; the handler then returns DEFERRED."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, TypeVar
 
+import msgspec
 import zmq
 
 from keepdb.clock import Clock
@@ -78,7 +79,8 @@ class RemoteRef:
         """
         deadline = self._clock.monotonic() + timeout
         request_id = next(self._ids).to_bytes(8, "big")
-        frames = [request_id, encode(message)]
+        # Each hop passes on less time than it was given.
+        frames = [request_id, encode(msgspec.structs.replace(message, budget_ms=int(timeout * 1000)))]
         resend_at = 0.0
         while (now := self._clock.monotonic()) < deadline:
             if now >= resend_at:

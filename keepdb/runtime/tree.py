@@ -21,9 +21,9 @@ from keepdb.crypto import kdf
 from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.actor import ProcessActor, handles
 from keepdb.fabric.keys import KeyPair
+from keepdb.fabric.pulse import Reading, read_pulse
 from keepdb.fabric.seat import Seat, Secrets
 from keepdb.runtime.child import Child, ChildSpec
-from keepdb.runtime.pulse import Reading, read_pulse
 from keepdb.runtime.restarts import GiveUp, plan_restart
 from keepdb.runtime.start import Start
 from messages.base import PROTOCOL, Done, Message, Role, encode

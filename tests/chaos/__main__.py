@@ -17,18 +17,20 @@ def main(arguments: list[str]) -> int:
     plan = Plan(
         targets=tuple(options.actors.split(",")), rounds=options.rounds, seed=options.seed, rate=options.rate
     )
-    print(f"chaos kills: seed {plan.seed}, {plan.rounds} rounds of {', '.join(plan.targets)}", flush=True)
+    _tell(f"chaos kills: seed {plan.seed}, {plan.rounds} rounds of {', '.join(plan.targets)}")
     with _scratch(options.keep) as scratch:
-        outcome = run(plan, Path(scratch), progress=lambda line: print(line, file=sys.stderr, flush=True))
-    print(table(outcome))
-    for violation in outcome.violations:
-        print(f"VIOLATION {violation}")
+        outcome = run(plan, Path(scratch), progress=_tell)
+    lines = [f"seed {plan.seed}", table(outcome), *(f"VIOLATION {one}" for one in outcome.violations)]
     found = figures(outcome)
     slow = found.get("chaos_writer_next_ack_p99_ms", 0.0) > options.bound_ms
     if slow:
-        print(f"TOO SLOW the writer's p99 is above {options.bound_ms} ms")
-    print(json.dumps(found))
+        lines.append(f"TOO SLOW the writer's p99 is above {options.bound_ms:.0f} ms")
+    sys.stdout.write("\n".join([*lines, json.dumps(found)]) + "\n")
     return 1 if outcome.violations or slow else 0
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _scratch(keep: Path | None) -> AbstractContextManager[str | Path]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from leftovers import sweep
 
 from keepdb.client import Sidecar
 from keepdb.storage.connection import open_database
@@ -41,6 +42,7 @@ def test_removing_the_end_of_the_log_is_flagged_as_lost(tmp_path: Path) -> None:
 def test_a_client_that_takes_sending_for_acknowledgement_is_flagged(tmp_path: Path) -> None:
     """The whole tree is killed at once, so what was only sent is gone; a checker that missed it would be blind."""
     requests = short_load(tmp_path / "data", credulous=True)
+    sweep(tmp_path / "data")
 
     found = violations(requests, open_vault(tmp_path / "data", PASSPHRASE), tmp_path / "rebuilt")
 
