@@ -40,7 +40,7 @@ clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements-dev.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("KeepDB needs Python 3.11 or later; set PYTHON=python3.11" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("KeepDB needs Python 3.11 or later: set PYTHON")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
