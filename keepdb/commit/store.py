@@ -184,7 +184,8 @@ class Store:
         new = self.rebuilding
         if new is None:
             raise InvariantBroken("no_rebuild", "No rebuild is under way.", fix="Report a bug.")
-        if self._replay(new):
+        # A slice that is not full has reached the head. Waiting for an empty one would take for ever under load.
+        if self._replay(new) == SLICE_EVENTS:
             return False
         new.mark_complete()
         new.close()

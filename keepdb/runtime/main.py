@@ -169,4 +169,6 @@ def _serve(
 
 def print_line(line: dict[str, Any]) -> None:
     """One JSON line on standard output, flushed: the host waits for it."""
-    os.write(1, json.dumps(line).encode() + b"\n")
+    # A host that no longer listens must not change how we end.
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps(line).encode() + b"\n")

@@ -23,7 +23,7 @@ def make_run_directory(data: Path, configured: str) -> Path:
 
     Raises ConfigError: `run_dir_unsafe` when others could enter it, `run_dir_too_long`, `run_dir_unusable`.
     """
-    path = Path(configured).absolute() if configured else _default(data)
+    path = Path(configured).absolute() if configured else default_run_directory(data)
     if len(os.fsencode(path)) + len(LONGEST_NAME) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(
             "run_dir_too_long",
@@ -50,7 +50,8 @@ def clear_run_directory(path: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _default(data: Path) -> Path:
+def default_run_directory(data: Path) -> Path:
+    """Where the sockets of `data` are unless transport.run_dir says otherwise. Nothing is created."""
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:10]
     owner = os.getuid() if sys.platform != "win32" else 0

@@ -364,7 +364,7 @@ def _refuse_type(schema: Schema, name: str) -> NoReturn:
     near = near_miss(name, tuple(schema.events))
     raise InvalidRequest(
         "unknown_event",
-        f"There is no event {describe_value(name)} in the schema.",
+        f"The schema has no event called {describe_value(name)}.",
         fix=f"Did you mean {near}?"
         if near
         else "Use <collection>.created, .updated, .deleted or a declared event.",

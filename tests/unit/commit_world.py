@@ -56,6 +56,7 @@ class World:
     def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
         if not self.sealing:
             raise Unavailable("peer_silent", "The encryption actor did not answer.", fix="Try again.")
+        self.keys.extend(max(item[0] for item in items) + 1)
         return tuple(self.sealer.seal_many(items))
 
     def open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:

@@ -62,7 +62,7 @@ def _run_directory(data: Path, config: Config) -> list[Check]:
     elif config.transport.run_dir:
         path = Path(config.transport.run_dir).absolute()
     else:
-        path = rundir._default(data)  # the rule must stand in one place
+        path = rundir.default_run_directory(data)
     return [_run_length(path, config), _run_mode(path)]
 
 
