@@ -19,6 +19,7 @@ from keepdb.cache.reader import CacheReader
 from keepdb.crypto import kdf
 from keepdb.errors import StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
+from keepdb.fabric.reply import too_large
 from keepdb.query.catalog import make_catalog
 from keepdb.query.limits import QueryLimits
 from keepdb.query.live import LiveEngine
@@ -28,7 +29,7 @@ from keepdb.query.run import RawResult, Reader
 from keepdb.query.streams import ChangeStreams
 from keepdb.schema.describe import describe
 from keepdb.storage.state import StateFile
-from messages.base import Done, Message, Request, encode
+from messages.base import FRAME_BYTES_MAX, Done, Message, Request, encode
 from messages.caching import CacheAt, CacheHello, CachePut
 from messages.control import Service
 from messages.feed import Advanced, StateSwitched
@@ -36,6 +37,7 @@ from messages.queries import (
     Ack,
     Describe,
     Description,
+    LiveFailed,
     Moved,
     Ping,
     Pong,
@@ -317,14 +319,23 @@ class QueryActor(ProcessActor):
 
     def _send(self, client: bytes, push: Message) -> bool:
         """False when the client's queue is full. A client that is gone takes its subscriptions along."""
+        frame = encode(push)
+        if len(frame) > FRAME_BYTES_MAX:
+            frame = encode(self._end_too_large(client, push, len(frame)))
         try:
-            self.router.send_multipart([client, b"", encode(push)], zmq.NOBLOCK)
+            self.router.send_multipart([client, b"", frame], zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError:
             self._engine.drop_client(client)
             self._streams.drop_client(client)
         return True
+
+    def _end_too_large(self, client: bytes, push: Message, size: int) -> LiveFailed:
+        """A result that no socket takes in ends its live query; the client hears why."""
+        error, sub = too_large(size), getattr(push, "sub", "")
+        self._engine.unsubscribe(client, sub)
+        return LiveFailed(sub=sub, code=error.code, message=error.message, fix=error.fix)
 
     # -- peers -------------------------------------------------------------------------------------------
 
@@ -347,7 +358,9 @@ class QueryActor(ProcessActor):
             logger.debug("no cache yet")
 
     def _open_values(self, items: list[SealedItem]) -> tuple[bytes | None, ...]:
-        opened = self.ref("encryption").ask(Open(items=tuple(items)), Opened, timeout=self.time_left(ENCRYPTION_S))
+        opened = self.ref("encryption").ask(
+            Open(items=tuple(items)), Opened, timeout=self.time_left(ENCRYPTION_S)
+        )
         if opened.damaged:
             collection, field, _, _ = items[opened.damaged[0]]
             raise StorageError(

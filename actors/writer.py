@@ -11,6 +11,9 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from keepdb.commit.group import GroupCommit
 from keepdb.commit.inflight import InFlight
@@ -24,6 +27,7 @@ from keepdb.fabric.reply import refusal
 from keepdb.storage.changes import RingLimits
 from keepdb.storage.connection import CheckpointMode
 from keepdb.storage.entries import LogEvent
+from keepdb.storage.faults import CommitFailed
 from messages.base import Done, Message
 from messages.commits import Commit, Rebuild, Receipt, RequestOutcome, WriterFigures, WriterStatus
 from messages.feed import Advanced, StateSwitched
@@ -59,7 +63,7 @@ class Writer(ProcessActor):
         config, secrets = self.seat.config.writer, self.seat.secrets
         self._pending: list[Asked] = []
         self._trouble = ""
-        self._checkpoint_at = self._mended_at = 0.0
+        self._checkpoint_at = 0.0
         self._starting = True
         places = Places(
             Path(self.seat.data),
@@ -70,11 +74,19 @@ class Writer(ProcessActor):
             os.urandom(16),
             RingLimits(max_seqs=config.changes_seqs_max, max_bytes=config.changes_mib_max * MIB),
         )
+        in_flight = InFlight(Path(self.seat.run) / "writer.inflight")
         with self.busy("recovery", SYNC_S):
             self.store = Store(
-                places, self.seat.schema, self.seat.schema_ddl, self._open_bodies, self.clock, self._beat
+                places,
+                self.seat.schema,
+                self.seat.schema_ddl,
+                self._open_bodies,
+                self.clock,
+                self._beat,
+                sync_failed=in_flight.sync_failed,
             )
-        in_flight = InFlight(Path(self.seat.run) / "writer.inflight")
+        in_flight.note_sync(failed=False)
+        self._status = self._measure()
         self.group = GroupCommit(
             self.store,
             in_flight,
@@ -133,23 +145,27 @@ class Writer(ProcessActor):
 
     def _not_now(self) -> Unavailable | None:
         """Why nothing can be committed at the moment, if so."""
-        if self._trouble and not self._mend():
-            return Unavailable(
-                "storage_failed",
-                f"The database files cannot be written: {self._trouble}.",
-                fix="Free disk space or check the disk; commits work again by themselves. Reads go on.",
-            )
+        if self._trouble:
+            return self._storage_failed()
         if self._wal_bytes() > self.seat.config.writer.wal_mib_max * MIB and not self._checkpoint("TRUNCATE"):
             return Unavailable(
                 "busy", "The write-ahead log is full because a reader holds it.", fix="Try again in a second."
             )
         return None
 
+    def _storage_failed(self) -> Unavailable:
+        return Unavailable(
+            "storage_failed",
+            f"The database files cannot be written: {self._trouble}",
+            fix="Free disk space or check the disk; commits work again by themselves. Reads go on.",
+        )
+
     # -- other requests ----------------------------------------------------------------------------------
 
     @handles(RequestOutcome)
     def request_outcome(self, message: RequestOutcome) -> Receipt:
-        found = self.store.log.find_request(message.client, message.number)
+        possible = 0 < message.number < 2**63
+        found = self.store.log.find_request(message.client, message.number) if possible else None
         if found is None:
             raise InvalidRequest(
                 "request_unknown",
@@ -162,6 +178,13 @@ class Writer(ProcessActor):
 
     @handles(WriterStatus)
     def writer_status(self, message: WriterStatus) -> WriterFigures:
+        if not self._trouble:
+            self._status = self._measure()
+        mode: Literal["serving", "degraded"] = "degraded" if self._trouble else "serving"
+        return msgspec.structs.replace(self._status, mode=mode, reason=self._trouble)
+
+    def _measure(self) -> WriterFigures:
+        """Where everything stands; the files must be open."""
         store = self.store
         building = store.rebuilding
         return WriterFigures(
@@ -173,8 +196,7 @@ class Writer(ProcessActor):
             log_bytes=store.log.file_bytes,
             wal_bytes=self._wal_bytes(),
             state_bytes=store.state.file_bytes,
-            mode="degraded" if self._trouble else "serving",
-            reason=self._trouble,
+            mode="serving",
             quarantined=len(store.quarantined_rows),
             rebuild_done=building.position.seq if building is not None else 0,
             rebuild_total=max(store.log.head.seq, 1) if building is not None else 0,
@@ -182,6 +204,8 @@ class Writer(ProcessActor):
 
     @handles(Rebuild)
     def rebuild(self, message: Rebuild) -> Done:
+        if self._trouble:
+            raise self._storage_failed()
         if self.store.rebuilding is None:
             self.store.begin_rebuild()
             self.inbox.after(0.0, self._rebuild_slice)
@@ -189,6 +213,8 @@ class Writer(ProcessActor):
 
     def _rebuild_slice(self) -> None:
         """One slice of about 50 ms, then whatever else is waiting."""
+        if self.store.rebuilding is None:
+            return  # the files had to be opened anew; what was built so far is gone
         try:
             with self.busy("rebuild", SYNC_S):
                 if not self.store.rebuild_slice():
@@ -204,6 +230,8 @@ class Writer(ProcessActor):
 
     def _tend(self) -> None:
         """Between bursts: keep WAL and anchor within their limits."""
+        if self._trouble:
+            return
         config, store = self.seat.config.writer, self.store
         # The state's pages change again and again, and it can be rebuilt: it is moved four times less often.
         backlog = max(store.log.wal_bytes, store.state.wal_bytes // 4)
@@ -239,26 +267,26 @@ class Writer(ProcessActor):
     def _stumble(self, error: StorageError) -> None:
         """A file refused: acknowledge nothing until everything was closed cleanly and opened again (W6)."""
         logger.error("the files must be opened anew: %s", error.code)
+        if isinstance(error, CommitFailed):
+            self.group.in_flight.note_sync(failed=True)
+        if not self._trouble:
+            self.inbox.after(0.0, self._mend)
         self._set_trouble(error.message)
-        self._mended_at = self.clock.monotonic()
-        self._mend()
 
-    def _mend(self) -> bool:
-        """Open the files anew, at most every REOPEN_S. True when commits are possible again."""
-        if self.clock.monotonic() < self._mended_at:
-            return False
-        self._mended_at = self.clock.monotonic() + REOPEN_S
+    def _mend(self) -> None:
+        """Open the files anew; try again every REOPEN_S until commits are possible."""
         try:
             with self.busy("recovery", SYNC_S):
                 self.store.reopen()
         except KeepError as error:
             logger.error("opening the files again failed: %s", error.code)
             self._set_trouble(error.message)
-            return False
+            self.inbox.after(REOPEN_S, self._mend)
+            return
         self.group.after_reopen()
+        self.group.in_flight.note_sync(failed=False)
         self._set_trouble("")
         self._announce_state()
-        return True
 
     def _set_trouble(self, reason: str) -> None:
         self._trouble = reason
@@ -303,11 +331,13 @@ class Writer(ProcessActor):
             with self.busy("stop", SYNC_S):
                 self.store.write_anchor()
         self.store.close()
+        self.group.in_flight.close()
 
     def figures(self) -> dict[str, float]:
+        status = self.writer_status(WriterStatus())
         return {
-            "seq": self.store.log.head.seq,
-            "wal_bytes": self._wal_bytes(),
+            "seq": status.seq,
+            "wal_bytes": status.wal_bytes,
             "suspects": len(self.group.in_flight.suspects),
         }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from leftovers import ORPHANS_S, databases, holders_after, run_files
+from leftovers import ORPHANS_S, databases, holders_after, remove_run_directory, run_files
 
 from keepdb.client import Database, Sidecar
 
@@ -32,6 +32,8 @@ def nothing_left_behind(tmp_path: Path) -> Iterator[None]:
     left += [f"process {pid} holds files" for pid in holders_after(tmp_path, ORPHANS_S)]
     for process in alive:
         process.kill()
+    for data in databases(tmp_path):
+        remove_run_directory(data)
     assert not left, "; ".join(left)
 
 
@@ -62,8 +64,12 @@ def db(start: Start) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """One database for the tests of a module that do not mind each other's rows."""
-    with Sidecar.start(tmp_path_factory.mktemp("shared") / "db", passphrase=PASSPHRASE) as sidecar:
+    data = tmp_path_factory.mktemp("shared") / "db"
+    with Sidecar.start(data, passphrase=PASSPHRASE) as sidecar:
         yield sidecar
+    assert run_files(data) == []
+    assert holders_after(data, ORPHANS_S) == []
+    remove_run_directory(data)
 
 
 @pytest.fixture

@@ -30,17 +30,25 @@ def run_directory(data: Path) -> Path:
 
 
 def run_files(data: Path) -> list[Path]:
-    """Sockets and files in a database's run directory."""
+    """Sockets and files in a database's run directory, but for what a writer notes for its successor."""
     owner = read_owner(data)
     run = Path(owner.run) if owner else None
-    return [path for path in run.iterdir() if not path.is_dir()] if run and run.exists() else []
+    found = run.iterdir() if run and run.exists() else ()
+    return [path for path in found if path.suffix != ".inflight"]
 
 
 def sweep(data: Path) -> None:
     """What the next start would do after a supervisor was killed: it cannot clean up behind itself."""
     left = holders_after(data, ORPHANS_S)
     assert not left, f"{left} outlived their supervisor by {ORPHANS_S} s"
-    shutil.rmtree(run_directory(data), ignore_errors=True)
+    remove_run_directory(data)
+
+
+def remove_run_directory(data: Path) -> None:
+    """It lies outside of a test's own folder."""
+    owner = read_owner(data)
+    if owner is not None:
+        shutil.rmtree(owner.run, ignore_errors=True)
 
 
 def holders(folder: Path) -> list[int]:

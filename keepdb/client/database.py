@@ -119,8 +119,7 @@ class Database:
         timeout: float = TIMEOUT_S,
     ) -> PendingCommit:
         """Send a commit without waiting, so that many share one sync. Its order among this client's is kept."""
-        self._number += 1
-        number, chosen = self._number, tuple(events)
+        number, chosen = self._number + 1, tuple(events)
 
         def make() -> Commit:
             return Commit(
@@ -134,6 +133,8 @@ class Database:
             )
 
         pending = self.link.start("writer", make, timeout)
+        # A number is only used up by what was sent, or the next request would wait for it for ever.
+        self._number = number
         self._unanswered[number] = pending
         return PendingCommit(self.link, pending)
 
@@ -151,7 +152,7 @@ class Database:
         return self.commit(found["event"], data, id=id)
 
     def _first_unanswered(self, number: int) -> int:
-        for known in [n for n, pending in self._unanswered.items() if pending.answer is not None]:
+        for known in [n for n, pending in self._unanswered.items() if pending.settled]:
             del self._unanswered[known]
         return min(self._unanswered, default=number)
 

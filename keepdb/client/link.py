@@ -13,11 +13,11 @@ import msgspec
 import zmq
 
 from keepdb.clock import Clock
-from keepdb.errors import KeepError, Unavailable
+from keepdb.errors import InvalidRequest, KeepError, Unavailable
 from keepdb.fabric.keys import KeyPair
 from keepdb.fabric.sockets import build_socket
 from messages import backups, commits, control, queries
-from messages.base import Done, Message, Refused, Request, decoder, encode
+from messages.base import FRAME_BYTES_MAX, Done, Message, Refused, Request, decoder, encode
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -57,6 +57,12 @@ class Pending:
         self.next_send = 0.0
         self.pause = RESEND_S
         self.answer: Message | None = None
+        self.given_up = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody waits for its answer any more."""
+        return self.answer is not None or self.given_up
 
 
 class Link:
@@ -76,11 +82,15 @@ class Link:
     def start(
         self, service: str, make: Callable[[], Message], timeout: float, *, resend: bool = True
     ) -> Pending:
-        """Send a request now; wait for it with `finish`. timeout in seconds."""
+        """Send a request now; wait for it with `finish`. timeout in seconds.
+
+        Raises InvalidRequest: `malformed_message` for values the wire does not know, `message_too_large`.
+        """
         pending = Pending(service, make, self.clock.monotonic() + timeout, resend)
         request_id = next(self._ids).to_bytes(8, "big")
-        self._pending[request_id] = pending
         self._send(request_id, pending, self.clock.monotonic())
+        # Only now: what cannot be sent at all must not be tried again and again.
+        self._pending[request_id] = pending
         return pending
 
     def finish(self, pending: Pending, answer: type[Answer]) -> Answer:
@@ -127,7 +137,9 @@ class Link:
             self._receive(socket)
         now = self.clock.monotonic()
         for request_id, pending in list(self._pending.items()):
-            if pending.resend and now >= pending.next_send:
+            if now >= pending.deadline:
+                self._drop(pending)
+            elif pending.resend and now >= pending.next_send:
                 self._send(request_id, pending, now)
 
     def close(self) -> None:
@@ -157,7 +169,7 @@ class Link:
     def _send(self, request_id: bytes, pending: Pending, now: float) -> None:
         pending.next_send = now + pending.pause
         pending.pause = min(pending.pause * RESEND_FACTOR, RESEND_S_MAX)
-        self._deliver(pending.service, [request_id, encode(pending.make())])
+        self._deliver(pending.service, [request_id, _encoded(pending.make())])
 
     def _deliver(self, service: str, frames: list[bytes]) -> None:
         socket = self._sockets.get(service) or self._connect(service)
@@ -179,6 +191,26 @@ class Link:
         return socket
 
     def _drop(self, pending: Pending) -> None:
+        pending.given_up = True
         for request_id, known in list(self._pending.items()):
             if known is pending:
                 del self._pending[request_id]
+
+
+def _encoded(message: Message) -> bytes:
+    """The message's bytes. Raises InvalidRequest where they could not be sent, or the peer would drop us."""
+    try:
+        frame = encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequest(
+            "malformed_message",
+            f"The {type(message).__name__} holds a value that cannot be sent: {error}.",
+            fix="Use text, bytes, booleans, null, numbers of 64 bits, and lists and maps of these.",
+        ) from error
+    if len(frame) > FRAME_BYTES_MAX:
+        raise InvalidRequest(
+            "message_too_large",
+            f"The {type(message).__name__} has {len(frame)} bytes; allowed are {FRAME_BYTES_MAX}.",
+            fix="Split it into several smaller ones.",
+        )
+    return frame

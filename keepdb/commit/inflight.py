@@ -1,7 +1,8 @@
-"""Which requests are being carried out, in memory that survives the writer: W8.
+"""What a writer's successor must know if it dies, in memory that survives it (W6, W8).
 
-After one crash the requests in flight are suspects and batches hold one request, so that a second crash names
-the culprit, which is then refused instead of taking the database down again.
+The requests in flight: after one crash they are suspects and groups hold one request, so that a second crash
+names the culprit, which is then refused instead of taking the database down again. And whether the log's last
+sync had failed: then the file cannot be trusted although it reads well.
 """
 
 import mmap
@@ -19,23 +20,34 @@ _SIZE = 16 * 1024
 CRASHES_MAX = 2
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[list[RequestId], list[tuple[RequestId, int]]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[list[RequestId], list[tuple[RequestId, int]], bool]).decode
 
 
 class InFlight:
-    """suspects: request -> number of crashes it was in flight in. Backed by a file in the run directory."""
+    """suspects: request -> number of crashes it was in flight in. sync_failed: no sync since has succeeded.
+
+    Backed by a file in the run directory: it outlives processes, but not the machine's memory, and neither do
+    the pages a failed sync left there.
+    """
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.ftruncate(descriptor, _SIZE)
+        self._path = path
         self._map = mmap.mmap(descriptor, _SIZE)
         os.close(descriptor)
-        in_flight, suspects = self._load()
+        in_flight, suspects, self.sync_failed = self._load()
         self.suspects: dict[RequestId, int] = dict(suspects)
         for request in in_flight:
             self.suspects[request] = self.suspects.get(request, 0) + 1
         self._in_flight: list[RequestId] = []
         self._store()
+
+    def note_sync(self, *, failed: bool) -> None:
+        """The log's sync failed, or the log was closed and opened cleanly since."""
+        if failed != self.sync_failed:
+            self.sync_failed = failed
+            self._store()
 
     def is_poisoned(self, request: RequestId) -> bool:
         return self.suspects.get(request, 0) >= CRASHES_MAX
@@ -57,17 +69,23 @@ class InFlight:
         self.suspects.clear()
         self._store()
 
-    def _load(self) -> tuple[list[RequestId], list[tuple[RequestId, int]]]:
+    def close(self) -> None:
+        """The writer ends in order; the file goes unless a successor must know something."""
+        self._map.close()
+        if not self.suspects and not self.sync_failed:
+            self._path.unlink(missing_ok=True)
+
+    def _load(self) -> tuple[list[RequestId], list[tuple[RequestId, int]], bool]:
         size = int.from_bytes(self._map[:4], "little")
         if not 0 < size <= _SIZE - 4:
-            return [], []
+            return [], [], False
         try:
             return _decode(self._map[4 : 4 + size])
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return [], []
+            return [], [], False
 
     def _store(self) -> None:
-        body = _encode((self._in_flight, list(self.suspects.items())[:64]))
+        body = _encode((self._in_flight, list(self.suspects.items())[:64], self.sync_failed))
         # Length 0 while the body is half written: a crash in between finds nothing rather than nonsense.
         self._map[:4] = bytes(4)
         self._map[4 : 4 + len(body)] = body

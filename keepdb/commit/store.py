@@ -22,6 +22,7 @@ from keepdb.storage.changes import RingLimits
 from keepdb.storage.entries import LogEvent
 from keepdb.storage.generations import log_generations, next_state_generation, state_names
 from keepdb.storage.log import EventLog
+from keepdb.storage.regenerate import regenerate_log
 from keepdb.storage.rollforward import SLICE_EVENTS, replay
 from keepdb.storage.state import StateFile, remove_others
 
@@ -53,7 +54,8 @@ class Store:
     """Log, state and anchor of one data directory, open for writing.
 
     open_bodies: opens the sealed bodies of log events (None = erased). pulse: called between slices of long
-    work. rebuilding: the state being built beside, while the current one serves.
+    work. sync_failed: the last writer died after a failed sync, so the log is copied before it is used (W6).
+    rebuilding: the state being built beside, while the current one serves.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Store:
         open_bodies: Callable[[list[LogEvent]], list[bytes | None]],
         clock: Clock,
         pulse: Callable[[], None],
+        *,
+        sync_failed: bool = False,
     ) -> None:
         self.places = places
         self.schema = schema
@@ -74,6 +78,7 @@ class Store:
         self._clock = clock
         self._pulse = pulse
         self._anchored_seq = -1
+        self._log_suspect = sync_failed
         self._open()
 
     # -- opening -----------------------------------------------------------------------------------------
@@ -116,13 +121,14 @@ class Store:
         deadline = self._clock.monotonic() + PREDECESSOR_S
         while True:
             try:
-                log = EventLog.open(data, key, "write")
+                log = regenerate_log(data, key) if self._log_suspect else EventLog.open(data, key, "write")
                 break
             except StorageError as error:
                 if error.code != "second_writer" or self._clock.monotonic() > deadline:
                     raise
                 self._pulse()
                 threading.Event().wait(0.05)
+        self._log_suspect = False
         if log.db_id != self.places.db_id:
             log.close()
             raise StorageError(

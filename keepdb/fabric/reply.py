@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import zmq
 
-from keepdb.errors import InvariantBroken, KeepError
-from messages.base import Message, Refused, encode
+from keepdb.errors import InvalidRequest, InvariantBroken, KeepError
+from messages.base import FRAME_BYTES_MAX, Message, Refused, encode
 
 logger = logging.getLogger("keepdb.fabric")
 
@@ -32,6 +32,15 @@ def refusal(error: BaseException) -> Refused:
         code="internal_error",
         message=f"An unexpected {type(error).__name__} happened while handling the request.",
         fix="Look into the logs (`keepdb logs`) and report it; other requests are not affected.",
+    )
+
+
+def too_large(size: int) -> InvalidRequest:
+    """The refusal in place of an answer that no socket would take in. size: bytes of the answer."""
+    return InvalidRequest(
+        "message_too_large",
+        f"The answer has {size} bytes; allowed are {FRAME_BYTES_MAX}.",
+        fix="Ask for less: a smaller limit, fewer columns, or page by page with the cursor.",
     )
 
 
@@ -82,8 +91,12 @@ class Reply:
             )
         self.answered = True
         self._deferred.discard(self)
+        frame = encode(value)
+        if len(frame) > FRAME_BYTES_MAX:
+            # The peer's socket would drop the connection, and the peer would ask again and again.
+            frame = encode(refusal(too_large(len(frame))))
         try:
-            self._send([self.peer, self._request_id, encode(value)])
+            self._send([self.peer, self._request_id, frame])
         except zmq.ZMQError:
             # The asker is gone or does not read: its request was carried out all the same.
             logger.debug("an answer found nobody to take it")

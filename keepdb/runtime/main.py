@@ -115,6 +115,9 @@ def _run(
         return _serve(seat, plan, clock, opened, operator, frame, host, emit)
     finally:
         clear_run_directory(run)
+        if not config.transport.run_dir:
+            with contextlib.suppress(OSError):
+                run.rmdir()  # it stays when the writer left a note for its successor
         lock.release()
 
 

@@ -44,9 +44,12 @@ def make_run_directory(data: Path, configured: str) -> Path:
 
 
 def clear_run_directory(path: Path) -> None:
-    """Remove sockets and connection file of an earlier run; only the owner of the lock does this."""
+    """Remove sockets and connection file of an earlier run; only the owner of the lock does this.
+
+    What the writer noted for its successor stays.
+    """
     for entry in path.iterdir():
-        if entry.is_socket() or entry.suffix in (".json", ".sock", ".feed", ".pulse", ".inflight"):
+        if entry.is_socket() or entry.suffix in (".json", ".sock", ".feed", ".pulse"):
             entry.unlink(missing_ok=True)
 
 

@@ -153,6 +153,7 @@ def storage_error(error: Exception, path: Path) -> StorageError:
                 "disk_error",
                 f"{name} could not be read or written: {type(error).__name__}: {error}.",
                 fix="Check the disk, then run `keepdb doctor`.",
+                retryable=True,
             )
 
 

@@ -32,6 +32,7 @@ class Host:
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        self._is_over = False
         self._input = self.process.stdin
         assert self._input is not None
         self._input.write(frame)
@@ -53,8 +54,16 @@ class Host:
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
 
+    def close(self) -> None:
+        """End it in order, if it has not ended yet."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        if not self._is_over:
+            self.outcome()
+
     def outcome(self, timeout: float = 20.0) -> tuple[int, list[dict[str, Any]], str, float]:
         """Wait for the end: status, remaining lines of output, standard error, seconds since the start."""
+        self._is_over = True
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         with _killing_after(timeout, self.process):
@@ -82,9 +91,15 @@ def hosting(data: Path, frame: bytes = FRAME, *options: str) -> Iterator[Host]:
         assert line.get("event") == "ready", line
         yield host
     finally:
-        if host.process.poll() is None:
-            host.signal(signal.SIGTERM)
-        host.outcome()
+        host.close()
+
+
+def still_running(processes: list[psutil.Process], seconds: float) -> list[str]:
+    """Which of them run after that time at most; what nobody has reaped does not run."""
+    deadline = time.monotonic() + seconds
+    while (left := [one for one in map(_name_if_running, processes) if one]) and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    return left
 
 
 def actors(db: Database) -> dict[str, ActorStatus]:
@@ -105,6 +120,13 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> float:
 def all_running(db: Database, gone: frozenset[int] = frozenset()) -> bool:
     """Whether every actor is ready, in a process that is not among `gone`."""
     return all(actor.state in RUNNING and actor.pid not in gone for actor in db.status().actors)
+
+
+def _name_if_running(process: psutil.Process) -> str:
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.pid} {process.cmdline()}"
+    except psutil.Error:
+        return ""
 
 
 @contextmanager

@@ -104,7 +104,14 @@ class Client:
         mine = self.number if number is None else number
         return self.ask(
             "writer",
-            {"type": "commit", "client": self.id, "number": mine, "firstUnanswered": mine, "events": list(events), **more},
+            {
+                "type": "commit",
+                "client": self.id,
+                "number": mine,
+                "firstUnanswered": mine,
+                "events": list(events),
+                **more,
+            },
         )
 
     def read(self, query: Map, at_least: int = 0) -> list[Any]:
@@ -127,7 +134,9 @@ def apply_diff(rows: list[Any], key: int, diff: Map) -> list[Any]:
     by_key = {row[key]: row for row in rows}
     by_key.update({row[key]: row for row in diff.get("update", [])})
     moved = [name for _, name in diff.get("move", [])]
-    rows = [by_key[row[key]] for row in rows if row[key] not in diff.get("exit", []) and row[key] not in moved]
+    rows = [
+        by_key[row[key]] for row in rows if row[key] not in diff.get("exit", []) and row[key] not in moved
+    ]
     placed = [*diff.get("enter", []), *([index, by_key[name]] for index, name in diff.get("move", []))]
     for index, row in sorted(placed, key=lambda place: place[0]):
         rows.insert(index, row)
@@ -135,11 +144,15 @@ def apply_diff(rows: list[Any], key: int, diff: Map) -> list[Any]:
 
 
 @contextmanager
-def running(data: Path, role: str = "app", **secrets: Any) -> Iterator[tuple[Map, Client, "subprocess.Popen[bytes]"]]:
+def running(
+    data: Path, role: str = "app", **secrets: Any
+) -> Iterator[tuple[Map, Client, "subprocess.Popen[bytes]"]]:
     """Start the process as the page says; closing standard input ends it."""
     public, secret = zmq.curve_keypair()
     process = subprocess.Popen(
-        [sys.executable, str(SUPERVISOR), "host", "--data", str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(SUPERVISOR), "host", "--data", str(data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -171,7 +184,7 @@ def test_a_client_written_from_the_page_commits_retries_and_reads(tmp_path: Path
         assert (receipt["seqFirst"], receipt["seqLast"], len(receipt["ids"])) == (1, 1, 1)
         again = client.commit(made, number=1)
         assert again == {**receipt, "duplicate": True}
-        key = {"idempotencyKey": "the first Eve"}
+        key: Map = {"idempotencyKey": "the first Eve"}
         first = client.commit({"type": "personas.created", "data": {"name": "Eve"}}, **key)
         second = client.commit({"type": "personas.created", "data": {"name": "Eve"}}, **key)
         assert second["ids"] == first["ids"]
@@ -198,16 +211,27 @@ def test_a_client_written_from_the_page_keeps_a_live_query_by_applying_diffs(tmp
     """Verifies: L3"""
     with running(tmp_path / "data", passphrase=PASSPHRASE) as (_, client, _):
         ids = [
-            client.commit({"type": "memoryEntities.created", "data": {"type": "task", "name": name, "importance": many}})
+            client.commit(
+                {"type": "memoryEntities.created", "data": {"type": "task", "name": name, "importance": many}}
+            )
             for name, many in (("Ann", 90), ("Bob", 70), ("Cy", 50), ("Di", 30), ("Fay", 2), ("Gil", 1))
         ]
         ann, bob, _, di, *_ = (receipt["ids"][0] for receipt in ids)
-        query = {"from": "memoryEntities", "select": ["name", "importance"], "orderBy": ["-importance"], "limit": 10}
+        query = {
+            "from": "memoryEntities",
+            "select": ["name", "importance"],
+            "orderBy": ["-importance"],
+            "limit": 10,
+        }
         service, subscribed = client.subscribe(
             {"type": "subscribe", "sub": "list", "query": query, "atLeast": ids[-1]["seqLast"], "credit": 1}
         )
         first = client.push(service)
-        assert (first["type"], first["sub"], first["columns"]) == ("snapshot", "list", ["id", "name", "importance"])
+        assert (first["type"], first["sub"], first["columns"]) == (
+            "snapshot",
+            "list",
+            ["id", "name", "importance"],
+        )
         rows, key = first["rows"], first["key"]
         assert [row[1] for row in rows] == ["Ann", "Bob", "Cy", "Di", "Fay", "Gil"]
 
@@ -223,7 +247,14 @@ def test_a_client_written_from_the_page_keeps_a_live_query_by_applying_diffs(tmp
         assert push["type"] == "diff"
         assert push["seq"] >= last["seqLast"]
         rows = apply_diff(rows, key, push)
-        assert [row[1:] for row in rows] == [["Di", 80], ["Bo", 70], ["Eve", 60], ["Cy", 50], ["Fay", 2], ["Gil", 1]]
+        assert [row[1:] for row in rows] == [
+            ["Di", 80],
+            ["Bo", 70],
+            ["Eve", 60],
+            ["Cy", 50],
+            ["Fay", 2],
+            ["Gil", 1],
+        ]
         assert rows == client.read(query, last["seqLast"])
 
         pong = client.ask(service, {"type": "ping"})
@@ -274,7 +305,11 @@ def test_a_client_written_from_the_page_follows_changes_across_a_killed_actor(tm
 
 def test_the_secret_frame_opens_with_any_secret_given_and_a_viewer_may_not_write(tmp_path: Path) -> None:
     data, keychain = tmp_path / "data", base64.b64encode(os.urandom(32)).decode()
-    with running(data, passphrase=PASSPHRASE, keychain=keychain, keychainNote="kwallet6") as (ready, client, _):
+    with running(data, passphrase=PASSPHRASE, keychain=keychain, keychainNote="kwallet6") as (
+        ready,
+        client,
+        _,
+    ):
         code = ready["recovery_code"]
         client.commit({"type": "personas.created", "data": {"name": "Ada"}})
     for secrets in ({"keychain": keychain}, {"recovery": code}):

@@ -28,9 +28,14 @@ class Raised:
     places: list[str] = field(default_factory=list)
 
 
-def raised_codes(root: Path, folders: tuple[str, ...] = ("keepdb", "actors", "messages")) -> dict[str, Raised]:
+def raised_codes(
+    root: Path, folders: tuple[str, ...] = ("keepdb", "actors", "messages")
+) -> dict[str, Raised]:
     """Every code below root, by name."""
-    files = [root / "supervisor.py", *(file for name in folders for file in sorted((root / name).rglob("*.py")))]
+    files = [
+        root / "supervisor.py",
+        *(file for name in folders for file in sorted((root / name).rglob("*.py"))),
+    ]
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     takers = dict(one for tree in trees.values() for one in _functions_taking_a_code(tree))
     families = dict(one for tree in trees.values() for one in _families(tree))
@@ -115,6 +120,10 @@ def _of_assignment(node: ast.Assign) -> Iterator[tuple[str, str, bool, int]]:
         if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
             pairs = list(zip(target.elts, node.value.elts, strict=True))
         for name, value in pairs:
-            if isinstance(name, ast.Name) and name.id == "code" and isinstance(value, ast.Constant):
-                if isinstance(value.value, str) and value.value:
-                    yield value.value, "", False, node.lineno
+            if (
+                isinstance(name, ast.Name)
+                and name.id == "code"
+                and isinstance(value, ast.Constant)
+                and value.value
+            ):
+                yield str(value.value), "", False, node.lineno

@@ -43,14 +43,18 @@ def test_every_message_is_on_the_protocol_page_with_every_field_its_type_and_its
         tag = _tag(message)
         if tag in internal:
             for field in _fields(message):
-                assert f"`{field.encode_name}` {_type(field.type)}" in internal[tag], f"{tag}.{field.encode_name}"
+                assert f"`{field.encode_name}` {_type(field.type)}" in internal[tag], (
+                    f"{tag}.{field.encode_name}"
+                )
             continue
         assert tag in sections, f"docs/protocol.md has no section for {tag}"
         assert _table(sections[tag]) == _expected(message), f"the table of {tag} differs"
     for struct, name in NESTED.items():
         assert _table(sections[name]) == _expected(struct), f"the table of {name} differs"
     known = {_tag(message) for message in _all_messages()}
-    assert set(sections) - set(NESTED.values()) | set(internal) == known, "the page has messages that do not exist"
+    assert set(sections) - set(NESTED.values()) | set(internal) == known, (
+        "the page has messages that do not exist"
+    )
 
 
 def test_what_a_client_may_send_is_on_the_protocol_page_with_roles_and_service() -> None:
@@ -117,7 +121,9 @@ def test_every_error_code_in_the_source_is_documented_and_no_other(raised: dict[
     assert sorted(set(documented) - set(raised)) == [], "in docs/errors.md, but never raised"
 
 
-def test_error_codes_are_documented_with_their_family_and_whether_a_retry_helps(raised: dict[str, Raised]) -> None:
+def test_error_codes_are_documented_with_their_family_and_whether_a_retry_helps(
+    raised: dict[str, Raised],
+) -> None:
     words = {(True,): "yes", (False,): "no", (False, True): "depends"}
     for row in _rows(_page("errors")):
         one = raised.get(row[0].strip("`"))
@@ -152,7 +158,9 @@ def test_every_setting_is_documented_with_its_default_and_bounds() -> None:
 def test_every_setting_is_explained_in_config_yaml() -> None:
     text = shipped_file().read_text(encoding="utf-8").splitlines()
     for section, field in _settings():
-        assert any(line.startswith(f"  {field.encode_name}:") for line in text), f"{section}.{field.encode_name}"
+        assert any(line.startswith(f"  {field.encode_name}:") for line in text), (
+            f"{section}.{field.encode_name}"
+        )
 
 
 def test_every_command_is_documented() -> None:
@@ -214,7 +222,9 @@ def test_functions_that_the_docs_name_exist_in_that_file() -> None:
     for page in PAGES:
         for file, name in re.findall(r"`([\w/]+\.py):(\w+)`", page.read_text(encoding="utf-8")):
             tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-            names = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+            names = {
+                node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            }
             assert name in names, f"{page.name}: {file} has no {name}"
             found += 1
     assert found > 40
@@ -222,13 +232,17 @@ def test_functions_that_the_docs_name_exist_in_that_file() -> None:
 
 def test_files_and_folders_that_the_docs_name_exist() -> None:
     for page in PAGES:
-        for path in re.findall(r"`((?:keepdb|actors|messages|tests|docs)/[\w/.]*)`", page.read_text(encoding="utf-8")):
+        for path in re.findall(
+            r"`((?:keepdb|actors|messages|tests|docs)/[\w/.]*)`", page.read_text(encoding="utf-8")
+        ):
             assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
 def test_make_targets_that_the_readme_names_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:`|^)make (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(
+        re.findall(r"(?:`|^)make (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     assert {"demo", "test"} <= named
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -268,7 +282,10 @@ def _block(info: str) -> str:
 def _sections() -> dict[str, str]:
     """Tag -> text of its section in the protocol page."""
     parts = re.split(r"^#### (\w+)$", _page("protocol"), flags=re.MULTILINE)
-    return {tag: re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0] for tag, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {
+        tag: re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0]
+        for tag, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
 
 
 def _internal() -> dict[str, str]:
@@ -302,9 +319,13 @@ def _anchors(page: Path) -> set[str]:
 def _all_messages() -> list[type[Message]]:
     modules = (backups, base, caching, commits, control, feed, queries, sealing)
     names = {path.stem for path in (ROOT / "messages").glob("*.py")} - {"__init__"}
-    assert {module.__name__.partition(".")[2] for module in modules} == names, "a module of messages/ is missing here"
+    assert {module.__name__.partition(".")[2] for module in modules} == names, (
+        "a module of messages/ is missing here"
+    )
     found = [one for module in modules for one in vars(module).values() if isinstance(one, type)]
-    return sorted({one for one in found if issubclass(one, Message) and one not in (Message, Request)}, key=_tag)
+    return sorted(
+        {one for one in found if issubclass(one, Message) and one not in (Message, Request)}, key=_tag
+    )
 
 
 def _tag(message: type[Message]) -> str:
