@@ -19,7 +19,6 @@ from keepdb.cache.reader import CacheReader
 from keepdb.crypto import kdf
 from keepdb.errors import StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
-from keepdb.fabric.reply import too_large
 from keepdb.query.catalog import make_catalog
 from keepdb.query.limits import QueryLimits
 from keepdb.query.live import LiveEngine
@@ -29,7 +28,7 @@ from keepdb.query.run import RawResult, Reader
 from keepdb.query.streams import ChangeStreams
 from keepdb.schema.describe import describe
 from keepdb.storage.state import StateFile
-from messages.base import FRAME_BYTES_MAX, Done, Message, Request, encode
+from messages.base import Done, Message, Request, encode
 from messages.caching import CacheAt, CacheHello, CachePut
 from messages.control import Service
 from messages.feed import Advanced, StateSwitched
@@ -37,7 +36,6 @@ from messages.queries import (
     Ack,
     Describe,
     Description,
-    LiveFailed,
     Moved,
     Ping,
     Pong,
@@ -247,6 +245,7 @@ class QueryActor(ProcessActor):
         self._state.close()
         self._open_state(fresh)
         self._engine.restart()
+        self._streams.restart()
         self._take_turn()
         logger.info("reading state generation %d", message.generation)
 
@@ -319,23 +318,14 @@ class QueryActor(ProcessActor):
 
     def _send(self, client: bytes, push: Message) -> bool:
         """False when the client's queue is full. A client that is gone takes its subscriptions along."""
-        frame = encode(push)
-        if len(frame) > FRAME_BYTES_MAX:
-            frame = encode(self._end_too_large(client, push, len(frame)))
         try:
-            self.router.send_multipart([client, b"", frame], zmq.NOBLOCK)
+            self.router.send_multipart([client, b"", encode(push)], zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError:
             self._engine.drop_client(client)
             self._streams.drop_client(client)
         return True
-
-    def _end_too_large(self, client: bytes, push: Message, size: int) -> LiveFailed:
-        """A result that no socket takes in ends its live query; the client hears why."""
-        error, sub = too_large(size), getattr(push, "sub", "")
-        self._engine.unsubscribe(client, sub)
-        return LiveFailed(sub=sub, code=error.code, message=error.message, fix=error.fix)
 
     # -- peers -------------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ class WriterFigures(Message, frozen=True, tag="writer_figures"):
     log_bytes: int
     wal_bytes: int
     state_bytes: int
-    mode: Literal["serving", "degraded", "read_only"]
+    mode: Literal["serving", "degraded"]
     reason: str = ""
     quarantined: int = 0
     rebuild_done: int = 0

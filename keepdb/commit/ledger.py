@@ -19,7 +19,8 @@ CLIENTS_MAX = 10_000
 #: Idempotency keys are kept as long as receipts, so they are names and not documents.
 KEY_CHARS_MAX = 200
 
-_encode = msgspec.msgpack.Encoder().encode
+# A retry may name the members of its maps in another order.
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def digest_of(commit: Commit) -> bytes:

@@ -72,6 +72,11 @@ class ChangeStreams:
         for key in [key for key in self._streams if key[0] == client]:
             del self._streams[key]
 
+    def restart(self) -> None:
+        """Another state file: its rows were built anew, so every subscriber must read them anew."""
+        for stream in self._streams.values():
+            stream.seq = -1
+
     def ack(self, client: bytes, sub: str, count: int) -> None:
         stream = self._streams.get((client, sub))
         if stream is not None and count > 0:

@@ -39,12 +39,12 @@ def test_an_answer_that_is_too_large_is_a_refusal_and_the_connection_goes_on(sha
 
     with pytest.raises(KeepError) as refused:
         shared_db.query(query, timeout=5.0)
-    assert refused.value.code == "message_too_large"
+    assert refused.value.code == "query_too_large"
     assert len(shared_db.query({**query, "limit": 3}).rows) == 3
 
     with shared_db.watch(query) as live, pytest.raises(KeepError) as ended:
         live.update(5.0)
-    assert ended.value.code == "message_too_large"
+    assert ended.value.code == "query_too_large"
 
 
 def test_a_commit_that_ran_out_of_time_does_not_hold_up_the_next_ones(start: Start) -> None:
