@@ -37,10 +37,11 @@ from keepdb.commit.sealing_plan import BODY
 from keepdb.crypto import kdf
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
 from keepdb.fabric.actor import ProcessActor, handles
+from keepdb.fabric.vault import Vault
 from keepdb.runtime.start import KEYRING_FILE, SCHEMA_FILE
 from keepdb.storage.entries import LogEvent
 from messages.backups import Backups, GetJob, Job, JobStarted, ListBackups, MakeBackup, VerifyBackup
-from messages.sealing import Open, Opened
+from messages.sealing import Opened
 
 logger = logging.getLogger("keepdb.backup")
 
@@ -52,8 +53,6 @@ SYNC_S = 30.0
 SWEEP_S = 30.0
 #: One Open ask may take this long; a restarted encryption actor is back within half a second.
 ENCRYPTION_S = 5.0
-#: Bodies opened with one ask: far below the largest frame, and some milliseconds of the encryption actor's time.
-OPEN_BYTES = 1024 * 1024
 #: Finished jobs are remembered for whoever asks late.
 JOBS_KEPT = 64
 
@@ -68,6 +67,7 @@ class Backup(ProcessActor):
     def on_ready(self) -> None:
         seat, secrets = self.seat, self.seat.secrets
         self._data = Path(seat.data)
+        self._vault = Vault(lambda: self.ref("encryption"))
         self._backups = self._data / (seat.config.backup.directory or "backups")
         self._keys = Keys(
             backup=secrets[kdf.BACKUP],
@@ -217,21 +217,8 @@ class Backup(ProcessActor):
         }
 
     def _open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:
-        """Ask the encryption actor, in batches that fit a frame."""
-        opened: list[bytes | None] = []
-        batch: list[LogEvent] = []
-        size = 0
-        for event in events:
-            size += len(event.body or b"")
-            if batch and size > OPEN_BYTES:
-                opened += self._ask_open(batch)
-                batch, size = [], len(event.body or b"")
-            batch.append(event)
-        return opened + (self._ask_open(batch) if batch else [])
-
-    def _ask_open(self, events: list[LogEvent]) -> list[bytes | None]:
-        items = tuple((event.collection, BODY, event.entity, event.body or b"") for event in events)
-        answer = self.ref("encryption").ask(Open(items=items), Opened, timeout=ENCRYPTION_S)
+        items = [(event.collection, BODY, event.entity, event.body or b"") for event in events]
+        answer = self._vault.open(items, ENCRYPTION_S)
         if answer.damaged:
             raise StorageError(
                 "backup_damaged",

@@ -1,7 +1,7 @@
 """The encryption actor: the only process that holds field keys.
 
 *Owns* the keyring in memory, and keyring.json's data keys on disk.
-*Handles* Seal, Open and ReserveKeys, in batches.
+*Handles* Seal and Open, in batches.
 *Emits* nothing.
 *After a crash* it reads the keyring again; an asker whose request was lost sends it again (sealing twice is
 harmless: a record that reached no log does not exist).
@@ -14,7 +14,7 @@ from keepdb.crypto.keystore import open_keys
 from keepdb.crypto.sealing import Sealer
 from keepdb.fabric.actor import ProcessActor, handles
 from keepdb.runtime.start import KEYRING_FILE
-from messages.sealing import KeysReserved, Open, Opened, ReserveKeys, Seal, Sealed
+from messages.sealing import Open, Opened, Seal, Sealed
 
 #: Keys kept ready beyond those in use: many more than one batch can ask for.
 POOL_RESERVE = 128
@@ -36,18 +36,13 @@ class Encryption(ProcessActor):
         highest = max((item[0] for item in message.items), default=0)
         self._reserve(highest + 1)
         self.sealed += len(message.items)
-        return Sealed(records=tuple(self.sealer.seal_many(message.items)), pool_end=self.keys.pool_end)
+        return Sealed(records=tuple(self.sealer.seal_many(message.items)))
 
     @handles(Open)
     def open(self, message: Open) -> Opened:
         values, damaged = self.sealer.open_many(message.items)
         self.opened += len(message.items)
         return Opened(values=tuple(values), damaged=tuple(damaged))
-
-    @handles(ReserveKeys)
-    def reserve_keys(self, message: ReserveKeys) -> KeysReserved:
-        self._reserve(message.end)
-        return KeysReserved(pool_end=self.keys.pool_end)
 
     def figures(self) -> dict[str, float]:
         return {"sealed": self.sealed, "opened": self.opened, "keys": self.keys.pool_end - 1}

@@ -7,6 +7,7 @@
 first receipt if it had been carried out.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -18,12 +19,13 @@ import msgspec
 from keepdb.commit.group import GroupCommit
 from keepdb.commit.inflight import InFlight
 from keepdb.commit.intake import Answer, Asked
-from keepdb.commit.sealing_plan import BODY, SealItem
+from keepdb.commit.sealing_plan import BODY
 from keepdb.commit.store import Places, Store
 from keepdb.crypto import kdf
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
 from keepdb.fabric.reply import refusal
+from keepdb.fabric.vault import SealItem, Vault
 from keepdb.storage.changes import RingLimits
 from keepdb.storage.connection import CheckpointMode
 from keepdb.storage.entries import LogEvent
@@ -31,7 +33,7 @@ from keepdb.storage.faults import CommitFailed
 from messages.base import Done, Message
 from messages.commits import Commit, Rebuild, Receipt, RequestOutcome, WriterFigures, WriterStatus
 from messages.feed import Advanced, StateSwitched
-from messages.sealing import KeysReserved, Open, Opened, Seal, Sealed
+from messages.sealing import Opened, Sealed
 
 logger = logging.getLogger("keepdb.writer")
 
@@ -57,7 +59,7 @@ REOPEN_S = 0.25
 class Writer(ProcessActor):
     """Groups commits; see keepdb/commit for what happens to a batch."""
 
-    answers = (Sealed, Opened, KeysReserved)
+    answers = (Sealed, Opened)
 
     def on_ready(self) -> None:
         config, secrets = self.seat.config.writer, self.seat.secrets
@@ -65,6 +67,7 @@ class Writer(ProcessActor):
         self._trouble = ""
         self._checkpoint_at = 0.0
         self._starting = True
+        self._vault = Vault(lambda: self.ref("encryption"))
         places = Places(
             Path(self.seat.data),
             secrets[kdf.FILE_LOG],
@@ -76,16 +79,7 @@ class Writer(ProcessActor):
         )
         in_flight = InFlight(Path(self.seat.run) / "writer.inflight")
         with self.busy("recovery", SYNC_S):
-            self.store = Store(
-                places,
-                self.seat.schema,
-                self.seat.schema_ddl,
-                self._open_bodies,
-                self.clock,
-                self._beat,
-                sync_failed=in_flight.sync_failed,
-            )
-        in_flight.note_sync(failed=False)
+            self.store = self._open_store(places, in_flight)
         self._status = self._measure()
         self.group = GroupCommit(
             self.store,
@@ -97,11 +91,32 @@ class Writer(ProcessActor):
             events_max=config.request_events_max,
         )
         self._starting = False
-        if in_flight.suspects:
+        if in_flight.has_suspects:
             self.inbox.after(SUSPECTS_S, in_flight.forget_suspects)
+        self.inbox.after(OLD_STATE_S, self._drop_old_states)
         self.inbox.every(HINT_S, self._repeat_hint)
         self.inbox.every(config.anchor_s, self._write_anchor)
         self._announce_state()
+
+    def _open_store(self, places: Places, in_flight: InFlight) -> Store:
+        """Open, check and roll forward. A sync that fails here must be known to the next start."""
+        try:
+            store = Store(
+                places,
+                self.seat.schema,
+                self.seat.schema_ddl,
+                self._open_bodies,
+                self.clock,
+                self._beat,
+                sync_failed=in_flight.sync_failed,
+            )
+        except CommitFailed as error:
+            in_flight.note_sync(failed=True)
+            raise Unavailable(
+                "storage_failed", error.message, fix="Check the disk; it is tried again."
+            ) from error
+        in_flight.note_sync(failed=False)
+        return store
 
     # -- committing --------------------------------------------------------------------------------------
 
@@ -220,11 +235,20 @@ class Writer(ProcessActor):
                 if not self.store.rebuild_slice():
                     self.inbox.after(0.0, self._rebuild_slice)
                     return
+        except Unavailable as error:
+            logger.warning("a slice of the rebuild is tried again: %s", error.code)
+            self.inbox.after(REOPEN_S, self._rebuild_slice)
+            return
         except StorageError as error:
             self._stumble(error)
             return
         self._announce_state()
-        self.inbox.after(OLD_STATE_S, self.store.drop_old_states)
+        self.inbox.after(OLD_STATE_S, self._drop_old_states)
+
+    def _drop_old_states(self) -> None:
+        """State files that a rebuild replaced, or that one which was cut short left behind."""
+        if not self._trouble:
+            self.store.drop_old_states()
 
     # -- tending -----------------------------------------------------------------------------------------
 
@@ -270,6 +294,9 @@ class Writer(ProcessActor):
         if isinstance(error, CommitFailed):
             self.group.in_flight.note_sync(failed=True)
         if not self._trouble:
+            # What was last true is what the status says meanwhile; the files may not be readable for long.
+            with contextlib.suppress(KeepError):
+                self._status = self._measure()
             self.inbox.after(0.0, self._mend)
         self._set_trouble(error.message)
 
@@ -308,13 +335,13 @@ class Writer(ProcessActor):
     # -- the encryption actor ------------------------------------------------------------------------------
 
     def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
-        return self.ref("encryption").ask(Seal(items=items), Sealed, timeout=ENCRYPTION_S).records
+        return self._vault.seal(items, ENCRYPTION_S)
 
     def _open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:
         """None where the key was destroyed. A damaged body means a damaged log, which the chain has ruled out."""
         items = tuple((event.collection, BODY, event.entity, event.body or b"") for event in events)
         timeout = ENCRYPTION_START_S if self._starting else ENCRYPTION_S
-        opened = self.ref("encryption").ask(Open(items=items), Opened, timeout=timeout)
+        opened = self._vault.open(items, timeout)
         if opened.damaged:
             raise StorageError(
                 "body_unreadable",

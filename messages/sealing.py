@@ -17,10 +17,9 @@ class Seal(Request, frozen=True, tag="seal"):
 
 
 class Sealed(Message, frozen=True, tag="sealed"):
-    """records: see docs/formats.md. pool_end: key ids below this are on disk and may be assigned."""
+    """Encryption -> asker. records: see docs/formats.md. Their keys are on disk (W7)."""
 
     records: tuple[bytes, ...]
-    pool_end: int
 
 
 class Open(Request, frozen=True, tag="open"):
@@ -42,15 +41,3 @@ class Opened(Message, frozen=True, tag="opened"):
     values: tuple[bytes | None, ...]
     damaged: tuple[int, ...] = ()
 
-
-class ReserveKeys(Request, frozen=True, tag="reserve_keys"):
-    """Writer -> encryption: make key ids up to `end` durable. Answered by KeysReserved."""
-
-    roles: ClassVar[frozenset[Role]] = INTERNAL
-    end: int
-
-
-class KeysReserved(Message, frozen=True, tag="keys_reserved"):
-    """Key ids 1 .. pool_end - 1 are on disk."""
-
-    pool_end: int

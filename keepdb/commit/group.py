@@ -9,7 +9,6 @@ joins the group; nothing is ever waited for.
 import logging
 from collections.abc import Callable, Sequence
 
-import apsw
 import msgspec
 
 from keepdb.clock import Clock
@@ -17,9 +16,10 @@ from keepdb.commit.ids import uuid7
 from keepdb.commit.inflight import InFlight
 from keepdb.commit.intake import Accepted, Asked, Intake, has_identity
 from keepdb.commit.ledger import Ledger
-from keepdb.commit.sealing_plan import SealingPlan, SealItem, SubjectKeys
+from keepdb.commit.sealing_plan import SealingPlan, SubjectKeys
 from keepdb.commit.store import Store
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
+from keepdb.fabric.vault import SealItem
 from keepdb.schema.materialize import MaterialEvent
 from keepdb.storage.batch import Batch
 from keepdb.storage.entries import LogEntry, NewLogEvent, Recorded
@@ -77,7 +77,7 @@ class GroupCommit:
     @property
     def requests_max(self) -> int:
         """Requests per group: one while suspects of a crash are about, so that a second crash names the culprit."""
-        return 1 if self.in_flight.suspects else self._requests_max
+        return 1 if self.in_flight.has_suspects else self._requests_max
 
     def run(self, first: Sequence[Asked], more: More) -> Committed | None:
         """Carry out and answer these requests and what `more` gives; None if nothing was committed.
@@ -90,23 +90,29 @@ class GroupCommit:
             self._store, self._ledger, self.in_flight, at, lambda: uuid7(at, self._random), self._events_max
         )
         try:
-            return self._commit(intake, first, more)
+            committed = self._commit(intake, first, more)
         except CommitFailed:
             self._ledger.forget()
             for accepted in intake.accepted:
                 self._answer_unknown(accepted)
+            self._end(intake, _unknown())
             raise
         except KeepError as error:
             # Nothing of the group is committed: sealing failed, or the state refused to be written. It will be
             # sent again, and a later request of the same client must not overtake it.
             self._ledger.forget()
-            for accepted in intake.accepted:
-                accepted.answer(error)
+            self._end(intake, error)
             if isinstance(error, StorageError):
                 raise
             return None
-        finally:
-            self.in_flight.end()
+        self.in_flight.end()
+        return committed
+
+    def _end(self, intake: Intake, error: KeepError) -> None:
+        """Nobody is left without an answer. Not reached when the writer dies: then the notes must stay."""
+        for asked in intake.given:
+            asked.answer(error)
+        self.in_flight.end()
 
     # -- committing --------------------------------------------------------------------------------------
 
@@ -166,8 +172,9 @@ class GroupCommit:
             raise
         except KeepError as error:
             accepted.answer(error)
-        except apsw.Error as error:
-            logger.error("a materializer failed: %s", type(error).__name__)
+        except Exception as error:
+            # Whatever a materializer raises is about its request alone; the savepoint has undone it.
+            logger.error("a materializer failed", exc_info=error)
             accepted.answer(_materializer_failed(accepted, error))
         return False
 
@@ -203,13 +210,15 @@ class GroupCommit:
         if found is not None:
             _answer([accepted], [found], materialized=False)
             return
-        accepted.answer(
-            Unavailable(
-                "outcome_unknown",
-                "The disk did not confirm the commit, so it is not known whether it was kept.",
-                fix="Send the same request (same client and number) again: it is carried out at most once.",
-            )
-        )
+        accepted.answer(_unknown())
+
+
+def _unknown() -> Unavailable:
+    return Unavailable(
+        "outcome_unknown",
+        "The disk did not confirm the commit, so it is not known whether it was kept.",
+        fix="Send the same request (same client and number) again: it is carried out at most once.",
+    )
 
 
 def _answer(done: list[Accepted], recorded: list[Recorded], *, materialized: bool) -> None:
@@ -225,7 +234,7 @@ def _answer(done: list[Accepted], recorded: list[Recorded], *, materialized: boo
         )
 
 
-def _materializer_failed(accepted: Accepted, error: apsw.Error) -> InvalidRequest:
+def _materializer_failed(accepted: Accepted, error: Exception) -> InvalidRequest:
     types = ", ".join(sorted({planned.event.type for planned in accepted.events}))
     return InvalidRequest(
         "materializer_failed",

@@ -60,14 +60,20 @@ class InFlight:
     def end(self) -> None:
         """All that were begun have been answered, whatever the answer."""
         for request in self._in_flight:
-            self.suspects.pop(request, None)
+            if not self.is_poisoned(request):
+                self.suspects.pop(request, None)
         self._in_flight.clear()
         self._store()
 
     def forget_suspects(self) -> None:
         """They were not sent again: whoever sent them has gone, and groups may be large again."""
-        self.suspects.clear()
+        self.suspects = {request: count for request, count in self.suspects.items() if count >= CRASHES_MAX}
         self._store()
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a request is about that a crash may be due to; those found guilty are refused anyway."""
+        return any(count < CRASHES_MAX for count in self.suspects.values())
 
     def close(self) -> None:
         """The writer ends in order; the file goes unless a successor must know something."""

@@ -5,15 +5,13 @@ Requests that need no work are answered here: those refused for their shape, and
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from keepdb.commit.inflight import InFlight
 from keepdb.commit.ledger import Ledger, check_identity, digest_of
 from keepdb.commit.sealing_plan import PlannedEvent, SealingPlan
 from keepdb.commit.store import Store
-from keepdb.errors import InvalidRequest, KeepError
-from keepdb.fabric.inbox import malformed
+from keepdb.errors import InvalidRequest, KeepError, StorageError
 from keepdb.schema.validate import PreparedEvent, prepare, subject_of_new
+from keepdb.storage.connection import explained
 from keepdb.storage.entries import LogEntry
 from messages.base import Message
 from messages.commits import Commit
@@ -21,11 +19,20 @@ from messages.commits import Commit
 Answer = Message | KeepError
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A request and how to answer it."""
+class Asked:
+    """A request and how to answer it, once; whatever comes later is about the rest of its group."""
 
-    commit: Commit
-    answer: Callable[[Answer], None]
+    __slots__ = ("_send", "answered", "commit")
+
+    def __init__(self, commit: Commit, send: Callable[[Answer], None]) -> None:
+        self.commit = commit
+        self.answered = False
+        self._send = send
+
+    def answer(self, answer: Answer) -> None:
+        if not self.answered:
+            self.answered = True
+            self._send(answer)
 
 
 def has_identity(asked: Asked) -> bool:
@@ -41,7 +48,7 @@ def has_identity(asked: Asked) -> bool:
 class Accepted:
     """A request on its way. twins: the same request, sent again before it was answered."""
 
-    __slots__ = ("answered", "asked", "digest", "entry", "events", "twins")
+    __slots__ = ("asked", "digest", "entry", "events", "twins")
 
     def __init__(self, asked: Asked, digest: bytes, events: list[PlannedEvent]) -> None:
         self.asked = asked
@@ -49,20 +56,18 @@ class Accepted:
         self.events = events
         self.entry: LogEntry | None = None
         self.twins: list[Asked] = []
-        self.answered = False
 
     def answer(self, answer: Answer) -> None:
-        """Answer it, once; whatever comes later is about the rest of the group."""
-        if self.answered:
-            return
-        self.answered = True
-        self.asked.answer(answer)
-        for twin in self.twins:
-            twin.answer(answer)
+        """Answer it and its twins."""
+        for asked in (self.asked, *self.twins):
+            asked.answer(answer)
 
 
 class Intake:
-    """Takes in the requests of one group, in one or several rounds. at: the group's time, ms since the epoch."""
+    """Takes in the requests of one group, in one or several rounds. at: the group's time, ms since the epoch.
+
+    given: every request of the group. accepted: those that are to be carried out.
+    """
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class Intake:
         new_id: Callable[[], str],
         events_max: int,
     ) -> None:
+        self.given: list[Asked] = []
         self.accepted: list[Accepted] = []
         self._store = store
         self._ledger = ledger
@@ -86,19 +92,20 @@ class Intake:
 
     def take(self, batch: Sequence[Asked], plan: SealingPlan) -> list[Accepted]:
         """The requests of this round that are to be carried out; all others have been answered."""
+        self.given += batch
         taken: list[Accepted] = []
         for asked in batch:
             try:
                 accepted = self._take_one(asked, plan)
+            except StorageError:
+                raise
             except KeepError as error:
                 asked.answer(error)
-                continue
-            except RecursionError as error:
+            except RecursionError:
                 # The decoder took more levels than are left this deep in the stack.
-                asked.answer(malformed(error))
-                continue
-            if accepted is not None:
-                taken.append(accepted)
+                asked.answer(_too_deep())
+            else:
+                taken += [accepted] if accepted is not None else []
         self.accepted += taken
         return taken
 
@@ -113,8 +120,8 @@ class Intake:
         if receipt is not None:
             asked.answer(receipt)
             return None
-        self._refuse_poisoned(commit)
         self._ledger.note(commit)
+        self._refuse_poisoned(commit)
         accepted = Accepted(asked, digest, self._plan_events(commit, plan))
         self._by_request[(commit.client, commit.number)] = accepted
         if commit.idempotency_key is not None:
@@ -125,7 +132,7 @@ class Intake:
         twin, code = self._by_request.get((commit.client, commit.number)), "request_id_reused"
         if twin is None and commit.idempotency_key is not None:
             twin, code = self._by_key.get(commit.idempotency_key), "idempotency_key_reused"
-        if twin is None or twin.answered:
+        if twin is None or twin.asked.answered:
             return None
         if twin.digest != digest:
             raise InvalidRequest(
@@ -182,7 +189,17 @@ class Intake:
         return known
 
     def _subject_in_state(self, event: PreparedEvent) -> str | None:
-        found = self._store.state.connection.execute(
-            f'SELECT _subject FROM "{event.collection}" WHERE id = ?', (event.id,)
-        ).fetchone()
+        state = self._store.state
+        with explained(state.path):
+            found = state.connection.execute(
+                f'SELECT _subject FROM "{event.collection}" WHERE id = ?', (event.id,)
+            ).fetchone()
         return str(found[0]) if found is not None else None
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(
+        "malformed_message",
+        "The events are nested too deeply.",
+        fix="Keep JSON values within the depth that docs/schema.md states.",
+    )

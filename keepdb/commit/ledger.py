@@ -55,7 +55,8 @@ class Ledger:
     def check(self, commit: Commit, digest: bytes) -> Receipt | None:
         """The receipt of an earlier, equal request; None for one that is to be carried out now.
 
-        Raises InvalidRequest: `out_of_order` (retryable), `request_id_reused`, `idempotency_key_reused`.
+        Raises InvalidRequest: `out_of_order` (retryable), `request_id_reused`, `idempotency_key_reused`,
+        `request_settled`.
         """
         expected = max(self._last_number(commit.client), commit.first_unanswered - 1) + 1
         if commit.number > expected:
@@ -73,6 +74,14 @@ class Ledger:
             found = self.log.find_idempotency(commit.idempotency_key)
             if found is not None:
                 return _receipt(found, digest, "idempotency_key_reused", "this idempotency key")
+        if commit.number < expected:
+            # Order is enforced, so later requests passed only after this one had its answer, and it is not in
+            # the log. Carrying it out now would contradict the refusal its sender was given.
+            raise InvalidRequest(
+                "request_settled",
+                f"Request {commit.number} of this client was refused or given up before request {expected - 1}.",
+                fix="If it is still wanted, send it as a new request with a new number.",
+            )
         return None
 
     def note(self, commit: Commit) -> None:

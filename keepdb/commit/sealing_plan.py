@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from keepdb.errors import InvalidRequest
+from keepdb.fabric.vault import SealItem
 from keepdb.schema.model import Schema
 from keepdb.schema.validate import PreparedEvent
 from keepdb.storage.entries import NewLogEvent
 
-SealItem = tuple[int, int, int, str, bytes]
 #: The field number that stands for an event's body.
 BODY = 0
+#: An event's body, or one encrypted value: half of a frame, so that each can travel to be sealed and opened.
+VALUE_BYTES_MAX = 4 * 1024 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -55,15 +58,24 @@ class SealingPlan:
         self._records: tuple[bytes, ...] = ()
 
     def add(self, event: PreparedEvent, subject: str) -> "PlannedEvent":
+        """Note what of the event is to be sealed. Raises InvalidRequest (`event_too_large`)."""
         first = len(self._items)
         collection = self._schema.collections[event.collection].number
-        key: int | None = None
-        if event.content or event.encrypted:
-            key = self._keys.key_of(subject)
-            if event.content:
-                self._items.append((key, collection, BODY, event.id, _encode(event.content)))
-            for value in event.encrypted:
-                self._items.append((key, value.collection_no, value.field_no, value.row_id, value.value))
+        if not event.content and not event.encrypted:
+            return PlannedEvent(event, subject, collection, None, first)
+        body = _encode(event.content) if event.content else b""
+        largest = max(len(body), *(len(value.value) for value in event.encrypted), 0)
+        if largest > VALUE_BYTES_MAX:
+            raise InvalidRequest(
+                "event_too_large",
+                f"{event.type} holds {largest} bytes in one piece; allowed are {VALUE_BYTES_MAX}.",
+                fix="Keep large files outside of the database and store where they are.",
+            )
+        key = self._keys.key_of(subject)
+        if event.content:
+            self._items.append((key, collection, BODY, event.id, body))
+        for value in event.encrypted:
+            self._items.append((key, value.collection_no, value.field_no, value.row_id, value.value))
         return PlannedEvent(event, subject, collection, key, first)
 
     def seal(self, seal: Callable[[tuple[SealItem, ...]], tuple[bytes, ...]]) -> None:

@@ -19,6 +19,7 @@ from keepdb.schema.model import Schema
 from keepdb.storage import anchor as anchors
 from keepdb.storage.anchor import Anchor
 from keepdb.storage.changes import RingLimits
+from keepdb.storage.connection import delete_database
 from keepdb.storage.entries import LogEvent
 from keepdb.storage.generations import log_generations, next_state_generation, state_names
 from keepdb.storage.log import EventLog
@@ -112,7 +113,10 @@ class Store:
         for file in (self.rebuilding, getattr(self, "state", None), self.log):
             if file is not None:
                 file.close()
-        self.rebuilding = None
+        if self.rebuilding is not None:
+            # Half a state is of no use, and may be what fills the disk.
+            delete_database(self.rebuilding.path)
+            self.rebuilding = None
 
     def _open_log(self) -> EventLog:
         data, key = self.places.data, self.places.log_key

@@ -103,7 +103,7 @@ class ProcessActor(pykka.Actor):
             f"The {self.seat.name} actor stopped before the outcome of this request was known.",
             fix="Send the same request (same client and number) again: it is carried out at most once.",
         )
-        for reply in (*self.inbox.deferred, *self.inbox.take_unhandled()):
+        for reply in (*self.inbox.requests.promised, *self.inbox.take_unhandled()):
             reply.fail(unknown)
         self.inbox.close()
 

@@ -19,7 +19,7 @@ from pykka._envelope import Envelope
 from keepdb.clock import Clock
 from keepdb.errors import InvalidRequest, NotAllowed
 from keepdb.fabric.doorkeeper import Doorkeeper
-from keepdb.fabric.reply import Reply, refusal
+from keepdb.fabric.reply import Reply, Requests, refusal
 from messages.base import Message, Request
 
 logger = logging.getLogger("keepdb.fabric")
@@ -60,7 +60,7 @@ class Inbox:
         self.refused_frames = 0
         self.handled = 0
         self.reply: Reply | None = None
-        self.deferred: set[Reply] = set()
+        self.requests = Requests()
         self.doorkeeper: Doorkeeper | None = None
         self.marks_bursts = False
         self._ready: deque[Envelope[Any]] = deque()
@@ -145,10 +145,6 @@ class Inbox:
         self._readers[source] = read
         self._poller.register(source, zmq.POLLIN)
 
-    def unwatch(self, source: Socket | int) -> None:
-        del self._readers[source]
-        self._poller.unregister(source)
-
     def after(self, seconds: float, run: Callable[[], None]) -> None:
         """Run once, as an envelope, `seconds` from now."""
         self._push_timer(seconds, 0.0, run)
@@ -200,7 +196,7 @@ class Inbox:
             except zmq.Again:
                 return
             frames = router.recv_multipart()
-            reply = Reply(send, identity.bytes, frames[0], str(identity.get("User-Id")), now, self.deferred)
+            reply = Reply(send, identity.bytes, frames[0], str(identity.get("User-Id")), now, self.requests)
             self._take(reply, decode, frames, now)
 
     def _take(self, reply: Reply, decode: Callable[[bytes], Any], frames: list[bytes], now: float) -> None:
@@ -217,10 +213,10 @@ class Inbox:
             self._refuse(reply, not_allowed(reply.role, message))
         elif not isinstance(message, Request):
             self._ready.append(Envelope(Told(message, reply.peer, reply.sender)))
-        elif reply.wanted:
+        elif reply.wanted and not self.requests.is_copy(reply):
             reply.deadline = now + min(message.budget_ms, BUDGET_MS_MAX) / 1000
             self._ready.append(Envelope(message, reply_to=cast("Any", reply)))
-        else:
+        elif not reply.wanted:
             self.refused_frames += 1
 
     def _refuse(self, reply: Reply, error: Exception) -> None:

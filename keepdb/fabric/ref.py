@@ -15,8 +15,9 @@ from keepdb.clock import Clock
 from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.inbox import MALFORMED, Inbox
 from keepdb.fabric.keys import KeyPair
+from keepdb.fabric.reply import too_large
 from keepdb.fabric.sockets import build_socket
-from messages.base import Message, Refused, Request, decoder, encode
+from messages.base import FRAME_BYTES_MAX, Message, Refused, Request, decoder, encode
 from messages.control import Service
 
 logger = logging.getLogger("keepdb.fabric")
@@ -80,7 +81,10 @@ class RemoteRef:
         deadline = self._clock.monotonic() + timeout
         request_id = next(self._ids).to_bytes(8, "big")
         # Each hop passes on less time than it was given.
-        frames = [request_id, encode(msgspec.structs.replace(message, budget_ms=int(timeout * 1000)))]
+        frame = encode(msgspec.structs.replace(message, budget_ms=int(timeout * 1000)))
+        if len(frame) > FRAME_BYTES_MAX:
+            raise too_large("message", len(frame))
+        frames = [request_id, frame]
         resend_at = 0.0
         while (now := self._clock.monotonic()) < deadline:
             if now >= resend_at:

@@ -12,6 +12,9 @@ from messages.base import FRAME_BYTES_MAX, Message, Refused, encode
 
 logger = logging.getLogger("keepdb.fabric")
 
+#: Request ids remembered over all connections: many times what can be under way at once.
+REQUESTS_REMEMBERED = 16_384
+
 
 class Deferred:
     """What a handler returns to say that it will answer later, through the Reply it took."""
@@ -27,6 +30,13 @@ def refusal(error: BaseException) -> Refused:
     """The wire form of an error. Anything unplanned tells the peer its class only, the log the rest."""
     if isinstance(error, KeepError):
         return Refused(code=error.code, message=error.message, fix=error.fix, retryable=error.retryable)
+    if isinstance(error, RecursionError):
+        # The decoder takes a few levels more than are left deeper in the stack.
+        return Refused(
+            code="malformed_message",
+            message="The request is nested too deeply to be carried out.",
+            fix="Use at most 100 levels of lists and maps.",
+        )
     logger.error("unplanned error answered as internal_error", exc_info=error)
     return Refused(
         code="internal_error",
@@ -35,13 +45,38 @@ def refusal(error: BaseException) -> Refused:
     )
 
 
-def too_large(size: int) -> InvalidRequest:
-    """The refusal in place of an answer that no socket would take in. size: bytes of the answer."""
+def too_large(what: str, size: int) -> InvalidRequest:
+    """The refusal in place of a message that no socket would take in. what: "answer" or "message"; size: bytes."""
     return InvalidRequest(
         "message_too_large",
-        f"The answer has {size} bytes; allowed are {FRAME_BYTES_MAX}.",
+        f"The {what} has {size} bytes; allowed are {FRAME_BYTES_MAX}.",
         fix="Ask for less: a smaller limit, fewer columns, or page by page with the cursor.",
     )
+
+
+class Requests:
+    """Which requests of which connections are being handled or were answered, so that copies can be told.
+
+    Whoever hears nothing asks again with the same request id; on one connection such a copy is never needed,
+    unless the answer got lost on our side or only meant "not at this moment". promised: answers that come later.
+    """
+
+    def __init__(self) -> None:
+        self.promised: set[Reply] = set()
+        self._known: dict[tuple[bytes, bytes], None] = {}
+
+    def is_copy(self, reply: "Reply") -> bool:
+        """Whether this request was taken in before; if not, it is from now on."""
+        if reply.key in self._known:
+            return True
+        self._known[reply.key] = None
+        if len(self._known) > REQUESTS_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return False
+
+    def forget(self, reply: "Reply") -> None:
+        """The next copy is to be handled like a new request."""
+        self._known.pop(reply.key, None)
 
 
 class Reply:
@@ -50,7 +85,7 @@ class Reply:
     user: the peer's ZAP User-Id, "role:name". deadline: monotonic seconds after which the asker no longer waits.
     """
 
-    __slots__ = ("_deferred", "_request_id", "_send", "answered", "deadline", "peer", "role", "sender")
+    __slots__ = ("_request_id", "_requests", "_send", "answered", "deadline", "peer", "role", "sender")
 
     def __init__(
         self,
@@ -59,15 +94,20 @@ class Reply:
         request_id: bytes,
         user: str,
         deadline: float,
-        deferred: "set[Reply]",
+        requests: Requests,
     ) -> None:
         self._send = send
         self._request_id = request_id
-        self._deferred = deferred
+        self._requests = requests
         self.peer = peer
         self.role, _, self.sender = user.partition(":")
         self.deadline = deadline
         self.answered = False
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """What tells this request from others: its connection and its id there."""
+        return self.peer, self._request_id
 
     @property
     def wanted(self) -> bool:
@@ -76,7 +116,7 @@ class Reply:
 
     def defer(self) -> "Reply":
         """Promise a later answer; whatever is still promised at teardown gets `outcome_unknown`."""
-        self._deferred.add(self)
+        self._requests.promised.add(self)
         return self
 
     def set(self, value: Any = None) -> None:
@@ -90,16 +130,19 @@ class Reply:
                 fix="Return a message, or DEFERRED after Reply.defer().",
             )
         self.answered = True
-        self._deferred.discard(self)
+        self._requests.promised.discard(self)
         frame = encode(value)
         if len(frame) > FRAME_BYTES_MAX:
             # The peer's socket would drop the connection, and the peer would ask again and again.
-            frame = encode(refusal(too_large(len(frame))))
+            frame = encode(refusal(too_large("answer", len(frame))))
         try:
             self._send([self.peer, self._request_id, frame])
         except zmq.ZMQError:
             # The asker is gone or does not read: its request was carried out all the same.
             logger.debug("an answer found nobody to take it")
+            self._requests.forget(self)
+        if isinstance(value, Refused) and value.retryable:
+            self._requests.forget(self)
 
     def set_exception(self, exc_info: Any = None) -> None:
         """Send the current (or given) exception as a refusal; pykka calls this when a handler raised."""

@@ -21,6 +21,6 @@ class LogDamaged(StorageError):
         super().__init__(
             "log_damaged",
             f"{name} is damaged at event {seq}: {why}. The events before it are intact.",
-            fix="Reads go on, writes are stopped. Restore a backup with `keepdb restore`.",
+            fix="Nothing was changed. Restore a backup with `keepdb restore`.",
         )
         self.seq = seq

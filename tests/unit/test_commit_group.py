@@ -148,7 +148,9 @@ def test_a_refused_request_leaves_the_others_of_its_group_alone(world: World) ->
 
 
 def test_a_creation_of_this_group_can_be_updated_in_it(world: World) -> None:
-    world.receipts(commit(1, persona("p")), commit(2, event("personas.updated", "p", name="Eve"), unanswered=1))
+    world.receipts(
+        commit(1, persona("p")), commit(2, event("personas.updated", "p", name="Eve"), unanswered=1)
+    )
 
     name = world.store.state.connection.execute("SELECT name FROM personas").fetchall()
     assert name == [("Eve",)]
@@ -196,7 +198,12 @@ def test_a_failed_sealing_refuses_the_group_and_no_later_request_overtakes_it(wo
     ],
 )
 def test_a_request_without_a_usable_identity_is_refused(world: World, identity: dict[str, object]) -> None:
-    whole: dict[str, object] = {"client": CLIENT, "number": 1, "first_unanswered": 1, "events": (persona("p"),)}
+    whole: dict[str, object] = {
+        "client": CLIENT,
+        "number": 1,
+        "first_unanswered": 1,
+        "events": (persona("p"),),
+    }
 
     assert codes(world.run(Commit(**(whole | identity)))) == ["request_id_invalid"]  # type: ignore[arg-type]
     assert codes(world.run(commit(1))) == [""]
@@ -204,7 +211,7 @@ def test_a_request_without_a_usable_identity_is_refused(world: World, identity: 
 
 def test_the_number_of_events_has_a_limit(world: World) -> None:
     none = Commit(client=CLIENT, number=1, first_unanswered=1, events=())
-    many = commit(1, *(persona(None) for _ in range(1001)))
+    many = commit(2, *(persona(None) for _ in range(1001)))
 
     assert codes(world.run(none)) == ["events_count"]
     assert codes(world.run(many)) == ["events_count"]
@@ -276,3 +283,15 @@ def test_a_rebuild_beside_running_commits_gives_the_same_digest(world: World) ->
     assert world.count("personas") == 1_200 + number - 6
     assert number < 20
     world.close()
+
+
+def test_a_refused_request_is_not_carried_out_later_by_a_copy_of_it(world: World) -> None:
+    """Verifies: L5. Its sender was told that it was refused; what came after must not change that."""
+    update = Commit(
+        client=CLIENT,
+        number=1,
+        first_unanswered=1,
+        events=(NewEvent(type="personas.updated", id="a", data={"name": "B"}),),
+    )
+    assert codes(world.run(update, commit(2, persona("a")))) == ["not_found", ""]
+    assert codes(world.run(update)) == ["request_settled"]
