@@ -38,7 +38,7 @@ from keepdb.crypto import kdf
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
 from keepdb.fabric.actor import ProcessActor, handles
 from keepdb.fabric.vault import Vault
-from keepdb.runtime.start import KEYRING_FILE, SCHEMA_FILE
+from keepdb.places import KEYRING_FILE, SCHEMA_FILE
 from keepdb.storage.entries import LogEvent
 from messages.backups import Backups, GetJob, Job, JobStarted, ListBackups, MakeBackup, VerifyBackup
 from messages.sealing import Opened

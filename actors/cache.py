@@ -4,17 +4,21 @@
 *Handles* CacheHello and CachePut, both tells: a slow or dead cache never holds up a read.
 *Emits* CacheAt to query actors, saying which directory to map.
 *After a crash*, its own or that of any process that maps the file, it begins a new, empty directory.
+*Without a disk that takes it* it is idle: readers map nothing, and every RETRY_S it tries again.
 """
 
 import logging
 from pathlib import Path
 
 from keepdb.cache.store import CacheStore
-from keepdb.errors import Unavailable
+from keepdb.errors import StorageError, Unavailable
 from keepdb.fabric.actor import ProcessActor, handles
 from messages.caching import CacheAt, CacheHello, CachePut
 
 logger = logging.getLogger("keepdb.cache")
+
+#: A full disk stays full for a while, and beginning anew costs two syscalls and a map.
+RETRY_S = 30.0
 
 
 class Cache(ProcessActor):
@@ -26,6 +30,8 @@ class Cache(ProcessActor):
         self._puts: list[tuple[bytes, bytes]] = []
         size = self.seat.config.cache.size_mib * 1024 * 1024
         self.store = CacheStore(Path(self.seat.data) / "cache.lmdb", size)
+        self._begin()
+        self.inbox.every(RETRY_S, self._begin_if_idle)
 
     @handles(CacheHello)
     def hello(self, message: CacheHello) -> None:
@@ -37,22 +43,50 @@ class Cache(ProcessActor):
         self._puts.append((message.key, message.value))
 
     def on_drained(self) -> None:
-        if self._puts:
-            puts, self._puts = self._puts, []
+        puts, self._puts = self._puts, []
+        if not puts or not self.store.is_open:
+            return
+        try:
             self.store.put(puts)
+        except StorageError as error:
+            self._rest(error)
 
     def on_peer_down(self, name: str) -> None:
         if name in self._readers:
             # It may have died of this very map; nobody should map it again.
             self.wipes += 1
+            logger.warning("the cache is emptied because %s ended unasked", name)
+            self._begin()
+
+    def _begin_if_idle(self) -> None:
+        if not self.store.is_open:
+            self._begin()
+
+    def _begin(self) -> None:
+        """An empty cache; everybody maps it."""
+        try:
             self.store.renew()
-            logger.warning("the cache was emptied because %s ended unasked", name)
-            for reader in self._readers - {name}:
-                self._tell_where(reader)
+        except StorageError as error:
+            self._rest(error)
+            return
+        self.degraded("")
+        self._tell_readers()
+
+    def _rest(self, error: StorageError) -> None:
+        """Results are computed anew each time, which is slower and nothing else."""
+        logger.error("the cache rests: %s", error.message)
+        self.store.clear()
+        self.degraded(f"{error.code}: {error.message}")
+        self._tell_readers()
+
+    def _tell_readers(self) -> None:
+        for reader in self._readers:
+            self._tell_where(reader)
 
     def _tell_where(self, name: str) -> None:
+        path = str(self.store.path) if self.store.is_open else ""
         try:
-            self.ref(name).tell(CacheAt(path=str(self.store.path)))
+            self.ref(name).tell(CacheAt(path=path))
         except Unavailable:
             logger.debug("%s is not there to be told", name)
 

@@ -13,7 +13,7 @@ from keepdb.crypto import kdf
 from keepdb.crypto.keystore import open_keys
 from keepdb.crypto.sealing import Sealer
 from keepdb.fabric.actor import ProcessActor, handles
-from keepdb.runtime.start import KEYRING_FILE
+from keepdb.places import KEYRING_FILE
 from messages.sealing import Open, Opened, Seal, Sealed
 
 #: Keys kept ready beyond those in use: many more than one batch can ask for.

@@ -9,26 +9,25 @@
 import logging
 import secrets
 import threading
-from collections import deque
+from functools import partial
 from pathlib import Path
 from zlib import crc32
-
-import zmq
 
 from keepdb.cache.reader import CacheReader
 from keepdb.crypto import kdf
 from keepdb.errors import StorageError, Unavailable
-from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
+from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, handles
 from keepdb.query.catalog import make_catalog
 from keepdb.query.limits import QueryLimits
-from keepdb.query.live import LiveEngine
 from keepdb.query.opening import SealedItem
+from keepdb.query.outbox import Outbox
 from keepdb.query.plan import Plan
 from keepdb.query.run import RawResult, Reader
-from keepdb.query.streams import ChangeStreams
+from keepdb.query.subscriptions import Subscriptions
+from keepdb.query.waiting import WaitingList, answer, not_there_yet
 from keepdb.schema.describe import describe
 from keepdb.storage.state import StateFile
-from messages.base import Done, Message, Request, encode
+from messages.base import Done, Request
 from messages.caching import CacheAt, CacheHello, CachePut
 from messages.control import Service
 from messages.feed import Advanced, StateSwitched
@@ -55,12 +54,8 @@ logger = logging.getLogger("keepdb.query")
 KIB, MIB = 1024, 1024 * 1024
 #: How long opening the sealed values of one result may take.
 ENCRYPTION_S = 2.0
-#: A push that finds its client's queue full is tried again this soon.
-RETRY_S = 0.02
 #: At start the writer may still be building the state.
 STATE_POLL_S = 0.02
-
-Waiting = tuple[int, Request, Reply]
 
 
 class QueryActor(ProcessActor):
@@ -79,14 +74,14 @@ class QueryActor(ProcessActor):
         )
         self._epoch = secrets.token_hex(8)
         self._catalog = make_catalog(self.seat.schema)
-        self._engine = LiveEngine(self._limits)
-        self._streams = ChangeStreams(config.query.subscriptions_max)
+        self._subscriptions = Subscriptions(self._limits)
+        self._engine, self._streams = self._subscriptions.live, self._subscriptions.streams
+        self._outbox = Outbox(self.router, self.inbox.after, self._subscriptions.drop_client)
         self._cache = CacheReader(
             self.seat.secrets[kdf.CACHE], config.cache.size_mib * MIB, config.cache.entry_kib_max * KIB
         )
-        self._waiting: list[Waiting] = []
-        self._outbox: deque[tuple[bytes, Message]] = deque()
-        self._turn_due = False
+        self._waiting = WaitingList(self._limits)
+        self._turn_due = self._look_due = False
         self._reads = self._slowest_us = 0
         self._workers = [f"query-{number}" for number in range(1, config.query.workers + 1)]
         self._open_state(self._find_state())
@@ -97,10 +92,19 @@ class QueryActor(ProcessActor):
 
     def _find_state(self) -> StateFile:
         """The current state; waits for the writer to build one. Its ready timeout bounds the wait."""
+        problem = ""
         while True:
-            state = StateFile.open_current(
-                Path(self.seat.data), self.seat.schema.hash, self.seat.secrets[kdf.FILE_STATE], "read"
-            )
+            try:
+                state = StateFile.open_current(
+                    Path(self.seat.data), self.seat.schema.hash, self.seat.secrets[kdf.FILE_STATE], "read"
+                )
+            except StorageError as error:
+                if error.code == "file_newer":
+                    raise
+                # The writer finds it as we do, at its own start, and builds another one.
+                if problem != error.code:
+                    logger.warning("the state cannot be opened (%s); waiting for another", error.code)
+                state, problem = None, error.code
             if state is not None:
                 return state
             self._beat()
@@ -134,7 +138,7 @@ class QueryActor(ProcessActor):
 
     def _result(self, plan: Plan, seq: int) -> tuple[RawResult, bool]:
         """The result inside the current snapshot, from the cache if it is there and worth it."""
-        if not self._cache.is_open or self._is_cheap(plan):
+        if not self._cache.is_open or plan.volatile or self._is_cheap(plan):
             return self._reader.run(plan), False
         versions = self._reader.versions()
         name = self._cache.name_of(plan.canonical, self._state.generation, plan.tables, versions)
@@ -156,7 +160,9 @@ class QueryActor(ProcessActor):
         return plan.key >= 0 and getattr(plan, "limit", 0) <= 1
 
     def _wait_for(self, at_least: int, message: Request) -> Deferred:
-        self._waiting.append((at_least, message, self.defer()))
+        assert self.inbox.reply is not None
+        self._waiting.add(at_least, message, self.inbox.reply, self.clock.monotonic())
+        self.defer()
         self._take_turn()
         return DEFERRED
 
@@ -170,7 +176,7 @@ class QueryActor(ProcessActor):
             seq=self._state.position.seq,
             reads=self._reads,
             live_queries=self._engine.windows,
-            subscribers=self._engine.subscribers + len(self._streams),
+            subscribers=len(self._subscriptions),
             cache_hits=self._cache.hits,
             cache_misses=self._cache.misses,
             slowest_us=self._slowest_us,
@@ -188,36 +194,33 @@ class QueryActor(ProcessActor):
         if seq < message.at_least:
             return self._wait_for(message.at_least, message)
         client = self._client()
-        # The same name again is a client that renews after a restart of either side.
-        self._engine.unsubscribe(client, message.sub)
+        self._subscriptions.make_room(client, message.sub)
         self._engine.subscribe(client, message.sub, plan, message.credit, message.at_least)
         self._take_turn()
         return self._subscribed(message.sub, seq)
 
     @handles(SubscribeChanges)
     def subscribe_changes(self, message: SubscribeChanges) -> Subscribed:
-        seq = self._streams.subscribe(self._client(), message, self._state)
+        client = self._client()
+        self._subscriptions.make_room(client, message.sub)
+        seq = self._streams.subscribe(client, message, self._state)
         self._take_turn()
         return self._subscribed(message.sub, seq)
 
     @handles(Unsubscribe)
     def unsubscribe(self, message: Unsubscribe) -> Done:
-        client = self._client()
-        self._engine.unsubscribe(client, message.sub)
-        self._streams.unsubscribe(client, message.sub)
+        self._subscriptions.end(self._client(), message.sub)
         self._feed.hear(Advanced, self._is_following())
         return Done()
 
     @handles(Ack)
     def ack(self, message: Ack) -> None:
-        self._engine.ack(self.told.peer, message.sub, message.count)
-        self._streams.ack(self.told.peer, message.sub, message.count)
+        self._subscriptions.ack(self.told.peer, message.sub, message.count)
         self._take_turn()
 
     @handles(Ping)
     def ping(self, message: Ping) -> Pong:
-        client = self._client()
-        return Pong(epoch=self._epoch, subscriptions=self._engine.count(client) + self._streams.count(client))
+        return Pong(epoch=self._epoch, subscriptions=self._subscriptions.count(self._client()))
 
     def _subscribed(self, sub: str, seq: int) -> Subscribed:
         return Subscribed(sub=sub, seq=seq, generation=self._state.log_generation, epoch=self._epoch)
@@ -234,7 +237,7 @@ class QueryActor(ProcessActor):
 
     def _is_following(self) -> bool:
         """Whether anything here depends on what the writer does next."""
-        return bool(self._engine.windows or len(self._streams) or self._waiting)
+        return bool(len(self._subscriptions) or len(self._waiting))
 
     @handles(StateSwitched)
     def state_switched(self, message: StateSwitched) -> None:
@@ -244,8 +247,7 @@ class QueryActor(ProcessActor):
         fresh = StateFile.open(path, self.seat.secrets[kdf.FILE_STATE], "read")
         self._state.close()
         self._open_state(fresh)
-        self._engine.restart()
-        self._streams.restart()
+        self._subscriptions.restart()
         self._take_turn()
         logger.info("reading state generation %d", message.generation)
 
@@ -261,71 +263,42 @@ class QueryActor(ProcessActor):
         """Answer who waited for a position, then push what changed: one slice, then the inbox again."""
         self._turn_due = False
         self._answer_waiting()
-        if self._outbox:
-            self._drain_outbox()
         if self._engine.windows:
             with self._reader.snapshot() as seq:
                 # Versions come from the snapshot, not from the hint: a hint may have been lost.
                 self._engine.advance(self._reader.versions(), seq)
                 pushes = self._engine.refresh(self._reader.run) if self._engine.waiting else []
             for client, push in pushes:
-                self._push(client, push)
+                self._outbox.push(client, push)
         sent = 0
         for client, change in self._streams.pushes(self._state):
-            self._push(client, change)
+            self._outbox.push(client, change)
             sent += 1
         if sent or self._engine.waiting:
             self._take_turn()
 
     def _answer_waiting(self) -> None:
-        if not self._waiting:
+        if not len(self._waiting):
             return
-        seq, now = self._reader.position(), self.clock.monotonic()
-        waiting, self._waiting = self._waiting, []
-        for at_least, message, reply in waiting:
-            if at_least > seq and now < reply.deadline:
-                self._waiting.append((at_least, message, reply))
-                continue
-            self.inbox.reply = reply
-            try:
-                if at_least > seq:
-                    raise Unavailable(
-                        "not_there_yet",
-                        f"The state is at {seq} and did not reach {at_least} in time.",
-                        fix="Try again; `keepdb status` shows whether the writer runs.",
-                    )
-                reply.set(self.handlers[type(message)](self, message))
-            except Exception as error:
-                reply.fail(error)
+        seq = self._reader.position()
+        for wait in self._waiting.take(seq, self.clock.monotonic()):
+            if wait.at_least > seq:
+                wait.reply.fail(not_there_yet(seq, wait.at_least))
+            else:
+                handler = self.handlers[type(wait.request)]
+                answer(self.inbox, wait.reply, partial(handler, self, wait.request))
+        if len(self._waiting) and not self._look_due:
+            self._look_due = True
+            self.inbox.after(self._waiting.pause(self.clock.monotonic()), self._look)
+
+    def _look(self) -> None:
+        """Hints may be lost, and whoever waits in vain must be told before it gives up."""
+        self._look_due = False
+        self._answer_waiting()
 
     def _tick(self) -> None:
         if self._is_following():
             self._take_turn()
-
-    # -- pushing -----------------------------------------------------------------------------------------
-
-    def _push(self, client: bytes, push: Message) -> None:
-        if self._outbox or not self._send(client, push):
-            self._outbox.append((client, push))
-            self.inbox.after(RETRY_S, self._turn)
-
-    def _drain_outbox(self) -> None:
-        """Bounded by the credits of all subscriptions together."""
-        while self._outbox and self._send(*self._outbox[0]):
-            self._outbox.popleft()
-        if self._outbox:
-            self.inbox.after(RETRY_S, self._turn)
-
-    def _send(self, client: bytes, push: Message) -> bool:
-        """False when the client's queue is full. A client that is gone takes its subscriptions along."""
-        try:
-            self.router.send_multipart([client, b"", encode(push)], zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError:
-            self._engine.drop_client(client)
-            self._streams.drop_client(client)
-        return True
 
     # -- peers -------------------------------------------------------------------------------------------
 
@@ -368,7 +341,8 @@ class QueryActor(ProcessActor):
         return {
             "reads": self._reads,
             "live_queries": self._engine.windows,
-            "subscribers": self._engine.subscribers,
+            "subscribers": len(self._subscriptions),
+            "slow_clients": len(self._outbox),
             "cache_hits": self._cache.hits,
             "cache_misses": self._cache.misses,
             "slowest_us": self._slowest_us,

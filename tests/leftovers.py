@@ -53,7 +53,11 @@ def remove_run_directory(data: Path) -> None:
 
 def holders(folder: Path) -> list[int]:
     """Processes other than this one that have files below a folder open."""
-    return [process.pid for process in psutil.process_iter() if process.pid != os.getpid() and _holds(process, folder)]
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _holds(process, folder)
+    ]
 
 
 def holders_after(folder: Path, seconds: float) -> list[int]:

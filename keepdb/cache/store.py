@@ -23,7 +23,10 @@ VALUES, ORDER = b"values", b"order"
 
 
 class CacheStore:
-    """root: the folder that holds one directory per life. size: bytes the map may take."""
+    """root: the folder that holds one directory per life. size: bytes the map may take.
+
+    Closed at first: renew() opens it. Raises StorageError `cache_unusable` where the disk does not go along.
+    """
 
     def __init__(self, root: Path, size: int) -> None:
         self._root = root
@@ -35,15 +38,18 @@ class CacheStore:
         self.evicted = 0
         self._environment: lmdb.Environment | None = None
         self.path = Path()
-        self.renew()
+
+    @property
+    def is_open(self) -> bool:
+        return self._environment is not None
 
     def renew(self) -> Path:
         """Begin an empty directory under a name never used before in this process; earlier ones go."""
-        self.close()
-        earlier = list(self._root.iterdir()) if self._root.exists() else []
-        self._life = max([self._life, *(int(p.name) for p in earlier if p.name.isdigit())]) + 1
-        self.path = self._root / f"{self._life:06d}"
+        self.clear()
         try:
+            earlier = [int(path.name) for path in self._directories() if path.name.isdigit()]
+            self._life = max([self._life, *earlier]) + 1
+            self.path = self._root / f"{self._life:06d}"
             self.path.mkdir(mode=0o700, parents=True)
             # 0.9 format: 1.0 has only months in the field.
             self._environment = lmdb.open(
@@ -58,28 +64,33 @@ class CacheStore:
             self._values = self._environment.open_db(VALUES)
             self._order = self._environment.open_db(ORDER, integerkey=True)
         except (OSError, lmdb.Error) as error:
-            raise StorageError(
-                "cache_unusable",
-                f"The cache cannot be created in {self.path} ({type(error).__name__}).",
-                fix="Check permissions and free space; queries work without it.",
-                retryable=True,
-            ) from error
-        self.entries = self.bytes = 0
-        for path in earlier:
-            # Unlinking is safe while others map it; on Windows it fails and the next start tries again.
-            shutil.rmtree(path, ignore_errors=True)
+            self.close()
+            raise _unusable(self._root, error) from error
         return self.path
+
+    def clear(self) -> None:
+        """Close it and give its space back."""
+        self.close()
+        self.entries = self.bytes = 0
+        with contextlib.suppress(OSError):
+            for path in self._directories():
+                # Unlinking is safe while others map it; on Windows it fails and the next start tries again.
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _directories(self) -> list[Path]:
+        return list(self._root.iterdir()) if self._root.exists() else []
 
     def put(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Store (key, value) pairs in one transaction; the oldest entries make room."""
-        assert self._environment is not None
         pairs = list(items)
         for _ in range(3):
             try:
                 self._store(pairs)
                 return
             except lmdb.MapFullError:
-                self._evict()
+                self._make_room()
+            except lmdb.Error as error:
+                raise _unusable(self._root, error) from error
         # A reader of an old version still holds the pages; these results are computed again when needed.
 
     def _store(self, pairs: list[tuple[bytes, bytes]]) -> None:
@@ -96,16 +107,22 @@ class CacheStore:
         self.entries += added
         self.bytes += size
 
+    def _make_room(self) -> None:
+        try:
+            self._evict()
+        except lmdb.Error as error:
+            raise _unusable(self._root, error) from error
+
     def _evict(self) -> None:
         assert self._environment is not None
         gone = size = 0
         with contextlib.suppress(lmdb.MapFullError), self._environment.begin(write=True) as txn:
             cursor = txn.cursor(db=self._order)
-            more = cursor.first()
-            while more and gone < EVICT_ENTRIES:
+            # Asked for anew each time: delete() also says yes when it took the last one.
+            while gone < EVICT_ENTRIES and cursor.first():
                 size += len(txn.pop(cursor.value(), db=self._values) or b"")
                 gone += 1
-                more = cursor.delete()
+                cursor.delete()
         self.entries -= gone
         self.bytes -= size
         self.evicted += gone
@@ -114,3 +131,12 @@ class CacheStore:
         if self._environment is not None:
             self._environment.close()
             self._environment = None
+
+
+def _unusable(root: Path, error: Exception) -> StorageError:
+    return StorageError(
+        "cache_unusable",
+        f"The cache cannot be kept in {root} ({type(error).__name__}).",
+        fix="Check permissions and free space; queries work without it.",
+        retryable=True,
+    )

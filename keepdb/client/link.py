@@ -23,9 +23,13 @@ Answer = TypeVar("Answer", bound=Message)
 
 #: First pause before an unanswered request is sent again; each further pause is half as long again.
 RESEND_S, RESEND_FACTOR, RESEND_S_MAX = 0.1, 1.5, 1.0
+#: First pause after a passing refusal; it grows likewise, because a restart takes 100 ms or a minute.
+PASSING_S = 0.01
 #: Refusals that only mean "not at this moment"; the request is repeated as it is.
 PASSING = frozenset({"out_of_order", "outcome_unknown", "peer_silent", "peer_unknown"})
 
+#: What bytes that are not a known message make the decoder raise; the last two escape msgspec's own class.
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = decoder(
     Refused, Done, commits.Receipt, commits.WriterFigures, queries.Rows, queries.Subscribed, queries.Moved,
     queries.Pong, queries.Snapshot, queries.Diff, queries.Changes, queries.Rehydrate, queries.LiveFailed,
@@ -56,6 +60,7 @@ class Pending:
         self.resend = resend
         self.next_send = 0.0
         self.pause = RESEND_S
+        self.passing_pause = PASSING_S
         self.answer: Message | None = None
         self.given_up = False
 
@@ -151,20 +156,23 @@ class Link:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            message = _decode(frames[-1])
-            if not frames[0]:
-                queue = self.pushes.get(message.sub)
-                if queue is not None:
-                    queue.append(message)
-                continue
-            pending = self._pending.get(frames[0])
-            if pending is None:
-                continue
-            if isinstance(message, Refused) and message.code in PASSING and pending.resend:
-                pending.next_send = self.clock.monotonic() + 0.01
-                continue
-            pending.answer = message
-            del self._pending[frames[0]]
+            message = _decoded(frames[-1])
+            if frames[0]:
+                self._settle(frames[0], message)
+            elif (queue := self.pushes.get(getattr(message, "sub", ""))) is not None:
+                queue.append(message)
+
+    def _settle(self, request_id: bytes, message: Message) -> None:
+        """Take in what came for a request, which may have been given up meanwhile."""
+        pending = self._pending.get(request_id)
+        if pending is None:
+            return
+        if isinstance(message, Refused) and message.code in PASSING and pending.resend:
+            pending.next_send = self.clock.monotonic() + pending.passing_pause
+            pending.passing_pause = min(pending.passing_pause * RESEND_FACTOR, RESEND_S_MAX)
+            return
+        pending.answer = message
+        del self._pending[request_id]
 
     def _send(self, request_id: bytes, pending: Pending, now: float) -> None:
         pending.next_send = now + pending.pause
@@ -195,6 +203,20 @@ class Link:
         for request_id, known in list(self._pending.items()):
             if known is pending:
                 del self._pending[request_id]
+
+
+def _decoded(frame: bytes) -> Message:
+    """The message. What a newer server says and we do not know is a refusal to whom it concerns, and to nobody
+    else: many requests share a socket, and whoever waits takes in everybody's answers."""
+    try:
+        message: Message = _decode(frame)
+    except _MALFORMED:
+        return Refused(
+            code="protocol_error",
+            message="The answer is no message that this client knows.",
+            fix="Client and server are of different versions; update both.",
+        )
+    return message
 
 
 def _encoded(message: Message) -> bytes:

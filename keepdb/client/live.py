@@ -94,18 +94,24 @@ class _Subscription:
             self._service = answer.service
 
     def _next(self, timeout: float | None) -> Message | None:
-        """The next push; None when `timeout` seconds have passed without one."""
+        """The next push that goes on from what we have; None when `timeout` seconds have passed without one."""
         clock = self._link.clock
         deadline = None if timeout is None else clock.monotonic() + timeout
-        while not self._pushes:
+        while True:
+            while self._pushes:
+                push = self._pushes.popleft()
+                self._link.tell(self._service, Ack(sub=self.sub))
+                if self._follows(push):
+                    return push
             now = clock.monotonic()
             if deadline is not None and now >= deadline:
                 return None
             self._check_alive(now)
             self._link.pump(PING_S if deadline is None else min(PING_S, deadline - now))
-        push = self._pushes.popleft()
-        self._link.tell(self._service, Ack(sub=self.sub))
-        return push
+
+    def _follows(self, push: Message) -> bool:
+        """Whether a push belongs to the subscription as it is now, not to the one that was renewed."""
+        return True
 
     def _check_alive(self, now: float) -> None:
         if self._ping is None and now >= self._ping_at:
@@ -115,8 +121,15 @@ class _Subscription:
         answer, self._ping = self._ping.answer, None
         self._ping_at = now + PING_S
         if not isinstance(answer, Pong) or answer.epoch != self._epoch or answer.subscriptions == 0:
-            with contextlib.suppress(Unavailable):
-                self._subscribe()
+            self._renew()
+
+    def _renew(self) -> None:
+        """Subscribe again from where we are; after a refusal that may pass, the next ping tries once more."""
+        try:
+            self._subscribe()
+        except KeepError as error:
+            if not error.retryable:
+                raise
 
 
 class LiveQuery(_Subscription):
@@ -130,6 +143,7 @@ class LiveQuery(_Subscription):
         self.rows: list[Any] = []
         self.seq = 0
         self._key = -1
+        self._has_base = False
         self._subscribe()
 
     def __iter__(self) -> Iterator[LiveResult]:
@@ -150,6 +164,15 @@ class LiveQuery(_Subscription):
         if isinstance(push, LiveFailed):
             raise Refusal(push.code, push.message, fix=push.fix, retryable=push.retryable)
         return None
+
+    def _subscribe(self) -> Subscribed:
+        # Diffs of the subscription before may still be under way, and lead on from another result.
+        self._has_base = False
+        return super()._subscribe()
+
+    def _follows(self, push: Message) -> bool:
+        self._has_base = self._has_base or not isinstance(push, Diff)
+        return self._has_base
 
     def _request(self) -> Subscribe:
         query = self._plan if isinstance(self._plan, Query) else None

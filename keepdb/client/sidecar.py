@@ -16,7 +16,7 @@ from keepdb.client.database import Database
 from keepdb.client.link import Endpoint
 from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.keys import KeyPair
-from keepdb.runtime.secret_frame import HostFrame, encode_frame
+from keepdb.runtime.host_frame import HostFrame, encode_frame
 
 #: Start to ready; a rebuild of a large state takes longer, so it is a parameter.
 READY_S = 30.0

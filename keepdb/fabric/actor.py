@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import psutil
 import pykka
+import zmq
 from pykka import messages as pykka_messages
 
 from keepdb.clock import Clock
@@ -73,6 +74,7 @@ class ProcessActor(pykka.Actor):
         self.endpoint = ""
         self._directory = dict(seat.directory)
         self._refs: dict[str, RemoteRef] = {}
+        self._heard_feeds: list[tuple[str, Subscription]] = []
         self._control: Socket | None = None
         self._pulse_page: Pulse | None = None
 
@@ -147,13 +149,11 @@ class ProcessActor(pykka.Actor):
             self._beat()
             inbox.every(seat.config.supervisor.heartbeat_ms / 1000, self._beat)
         self.router = build_socket(inbox.context, "router", seat.own)
-        self.router.bind(seat.endpoint)
-        self.endpoint = bound_to(self.router)
+        self.endpoint = bind(self.router, seat.endpoint)
         self.feed_endpoint = ""
         if seat.feed:
             self.feed = build_socket(inbox.context, "pub", seat.own)
-            self.feed.bind(seat.feed)
-            self.feed_endpoint = bound_to(self.feed)
+            self.feed_endpoint = bind(self.feed, seat.feed)
         inbox.serve(self.router, decoder(*self.handlers).decode)
         self.on_ready()
         self._process = psutil.Process()
@@ -205,6 +205,9 @@ class ProcessActor(pykka.Actor):
             self.actor_ref.tell(pykka_messages._ActorStop())
         elif isinstance(message, PeerUp):
             self._directory[message.service.name] = message.service
+            for name, subscription in self._heard_feeds:
+                if name == message.service.name:
+                    subscription.follow(message.service.feed)
             self.on_peer_up(message.service, message.restarts)
         elif isinstance(message, PeerDown):
             self.on_peer_down(message.name)
@@ -241,9 +244,10 @@ class ProcessActor(pykka.Actor):
         """Hear a peer's feed; its messages arrive like tells. Choose the topics with the returned handle."""
         service = self._directory[name]
         socket = build_socket(self.inbox.context, "sub", self.seat.own, service.key.encode())
-        socket.connect(service.feed)
         self.inbox.listen(socket, decoder(*types).decode)
-        return Subscription(socket)
+        subscription = Subscription(socket, service.feed)
+        self._heard_feeds.append((name, subscription))
+        return subscription
 
     def publish(self, message: Message) -> None:
         """To the subscribers of the message's tag; may be lost, so it is only ever a hint."""
@@ -292,6 +296,19 @@ class ProcessActor(pykka.Actor):
                 "turned_away": float(self.inbox.doorkeeper.turned_away if self.inbox.doorkeeper else 0),
             }
         self.ref("health").tell(ActorReport(figures={**own, **self.figures()}))
+
+
+def bind(socket: Socket, endpoint: str) -> str:
+    """Bind and return where. A tcp port that a stranger took while the actor was restarted is replaced by a free
+    one: the supervisor tells the peers, which is better than not to run at all."""
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        if error.errno != zmq.EADDRINUSE or not endpoint.startswith("tcp://"):
+            raise
+        logger.warning("%s is taken; another port is used", endpoint)
+        socket.bind(f"{endpoint.rpartition(':')[0]}:*")
+    return bound_to(socket)
 
 
 __all__ = ["DEFERRED", "Deferred", "ProcessActor", "Reply", "Subscription", "handles"]

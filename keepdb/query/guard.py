@@ -15,8 +15,7 @@ from keepdb.errors import InvalidRequest, Unavailable
 from .catalog import Catalog
 from .limits import QueryLimits
 
-#: Functions that cannot touch files, keys, the connection or memory beyond the length limit. The ones of date
-#: and time are harmless, though a live query does not notice that time passes.
+#: Functions that cannot touch files, keys, the connection or memory beyond the length limit.
 _FUNCTION_NAMES = """
     -> ->> abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws
     cos cosh count cume_dist current_date current_time current_timestamp date datetime degrees
@@ -30,6 +29,11 @@ _FUNCTION_NAMES = """
     unixepoch unlikely upper
     """
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
+#: With 'now' (or nothing) these depend on the clock. Their arguments are not looked at: they may be computed.
+_VOLATILE_NAMES = """
+    current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch
+    """
+VOLATILE = frozenset(_VOLATILE_NAMES.split())
 _TABLE_FUNCTIONS = frozenset({"json_each", "json_tree"})
 
 #: Instructions between two looks at the clock: some 100 µs of ordinary work, and few enough that values of
@@ -40,14 +44,18 @@ _PATTERN_BYTES = 4_000
 
 
 class Trail:
-    """What one statement of a client reads, filled in while SQLite prepares it."""
+    """What one statement of a client reads, filled in while SQLite prepares it.
 
-    __slots__ = ("hidden", "reads", "refused")
+    volatile: its result may change although no row does.
+    """
+
+    __slots__ = ("hidden", "reads", "refused", "volatile")
 
     def __init__(self) -> None:
         self.reads: set[tuple[str, str]] = set()
         self.hidden: set[str] = set()
         self.refused: InvalidRequest | None = None
+        self.volatile = False
 
 
 class Guard:
@@ -128,12 +136,16 @@ class Guard:
             return self._read(trail, one or "", two or "")
         if action in (apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE):
             return apsw.SQLITE_OK
-        if action == apsw.SQLITE_FUNCTION and (two or "").lower() in FUNCTIONS:
-            return apsw.SQLITE_OK
         if action == apsw.SQLITE_FUNCTION:
-            return _deny(trail, f"the function {two} is not available", "See docs/queries.md.")
+            return self._call(trail, (two or "").lower())
         trail.refused = trail.refused or not_read_only()
         return apsw.SQLITE_DENY
+
+    def _call(self, trail: Trail, function: str) -> int:
+        if function not in FUNCTIONS:
+            return _deny(trail, f"the function {function} is not available", "See docs/queries.md.")
+        trail.volatile = trail.volatile or function in VOLATILE
+        return apsw.SQLITE_OK
 
     def _read(self, trail: Trail, table: str, column: str) -> int:
         # Where no column is read, SQLite gives the name as the client wrote it.

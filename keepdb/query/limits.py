@@ -30,8 +30,13 @@ class QueryLimits:
     sql_chars: int = 100_000
     #: What SQLite may allocate while one statement runs, on top of what it held before.
     memory_bytes: int = 256 * 1024 * 1024
-    #: Live queries: different ones, subscriptions in all and per client, pushes in flight of one.
+    #: Different live queries; subscriptions of either kind in all and per client, and their names; pushes in
+    #: flight of one.
     windows: int = 20_000
     subscriptions: int = 20_000
     subscriptions_per_client: int = 12_000
+    sub_chars: int = 64
     credit_max: int = 1_024
+    #: Requests that wait for a position, in all and per client; each turn looks at every one.
+    waiting: int = 1_024
+    waiting_per_client: int = 256

@@ -84,17 +84,18 @@ class LiveEngine:
             raise InvalidRequest(
                 "live_duplicate", f"sub: {sub[:64]!r} is in use by this client.", fix="Use another name."
             )
-        if len(mine) >= self._limits.subscriptions_per_client:
-            raise _full("live_too_many_subscriptions", len(mine), "subscriptions of this client")
-        if self.subscribers >= self._limits.subscriptions:
-            raise _full("live_too_many_subscriptions", self.subscribers, "subscriptions")
 
     def _open(self, plan: Plan) -> Window:
         window = self._windows.get(plan.canonical)
         if window is not None:
             return window
         if len(self._windows) >= self._limits.windows:
-            raise _full("live_too_many_windows", len(self._windows), "different live queries")
+            raise Unavailable(
+                "live_too_many_windows",
+                f"There are {len(self._windows)} different live queries, which is the limit.",
+                fix="Unsubscribe from what is no longer shown.",
+                retryable=False,
+            )
         window = Window(plan.canonical, plan)
         self._windows[window.key] = self._dirty[window.key] = window
         for table in plan.tables:
@@ -233,12 +234,3 @@ class LiveEngine:
             del self._by_table[table][window.key]
             if not self._by_table[table]:
                 del self._by_table[table]
-
-
-def _full(code: str, found: int, what: str) -> Unavailable:
-    return Unavailable(
-        code,
-        f"There are {found} {what}, which is the limit.",
-        fix="Unsubscribe from what is no longer shown.",
-        retryable=False,
-    )

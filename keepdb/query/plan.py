@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -98,6 +98,8 @@ class CompiledQuery:
     limit: int
     with_deleted: bool
     cursor_chars: int
+    #: Structured queries know no clock.
+    volatile: ClassVar[bool] = False
 
     @property
     def key(self) -> int:
@@ -132,6 +134,7 @@ class SqlPlan:
     """Read-only SQL that passed the guard. Its rows have no key. dropped: columns never shown.
 
     reads_sealed: whether it touches encrypted columns; then results must be searched for stray records.
+    volatile: whether it may depend on the clock; then an earlier result says nothing about the present one.
     """
 
     sql: str
@@ -139,6 +142,7 @@ class SqlPlan:
     columns: tuple[ResultColumn, ...]
     dropped: tuple[int, ...]
     reads_sealed: bool
+    volatile: bool
     tables: frozenset[str]
     reads: frozenset[tuple[str, str]]
     canonical: bytes

@@ -76,7 +76,8 @@ class SqlCompiler:
         try:
             deadline = self._clock.monotonic() + self._limits.time_s
             with self._guard.bounded(deadline, trail), sql_errors(trail):
-                self._cursor.execute(marked, params)
+                # A statement that apsw keeps would not be prepared again, and the trail would stay empty.
+                self._cursor.execute(marked, params, can_cache=False)
         except apsw.ExecTraceAbort:
             pass
         finally:
@@ -106,6 +107,7 @@ class SqlCompiler:
             columns=tuple(columns),
             dropped=tuple(dropped),
             reads_sealed=any(name and fields[table].fields[name].sealed for table, name in trail.reads),
+            volatile=trail.volatile,
             tables=frozenset(table for table, _ in trail.reads),
             reads=frozenset(trail.reads),
             canonical=b"",

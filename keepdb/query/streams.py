@@ -4,18 +4,23 @@ Nothing is queued: a stream is a position in the changes ring, read on when the 
 position the ring no longer reaches is answered with Rehydrate, never with silence.
 """
 
+import logging
 from collections.abc import Iterator
 
 import msgspec
 
-from keepdb.errors import InvalidRequest, Unavailable
+from keepdb.errors import StorageError
+from keepdb.storage.changes import ChangeBatch
 from keepdb.storage.state import StateFile
 from messages.queries import Changes, Rehydrate, SubscribeChanges
 
+from .limits import QueryLimits
+from .refusal import bad_value
+
+logger = logging.getLogger("keepdb.query")
+
 #: Bytes of ring read for one push.
 SLICE_BYTES = 256 * 1024
-#: Pushes a client may let the server have under way, per stream.
-CREDIT_MAX = 1_024
 
 
 class _Stream(msgspec.Struct):
@@ -30,11 +35,11 @@ class _Stream(msgspec.Struct):
 
 
 class ChangeStreams:
-    """All change streams of one query actor. streams_max: policy limit."""
+    """All change streams of one query actor."""
 
-    def __init__(self, streams_max: int) -> None:
+    def __init__(self, limits: QueryLimits) -> None:
         self._streams: dict[tuple[bytes, str], _Stream] = {}
-        self._max = streams_max
+        self._credit_max = limits.credit_max
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -43,23 +48,14 @@ class ChangeStreams:
         return sum(1 for owner, _ in self._streams if owner == client)
 
     def subscribe(self, client: bytes, message: SubscribeChanges, state: StateFile) -> int:
-        """Add (or renew) a stream; returns the position it starts from. Raises InvalidRequest, Unavailable."""
-        if not 1 <= message.credit <= CREDIT_MAX:
-            raise InvalidRequest(
-                "query_bad_value", f"credit: found {message.credit}, allowed: 1 to {CREDIT_MAX}.",
-                fix="Give the number of pushes you can take before you acknowledge.",
-            )  # fmt: skip
-        key = (client, message.sub)
-        if key not in self._streams and len(self._streams) >= self._max:
-            raise Unavailable(
-                "live_too_many_subscriptions", f"There are {len(self._streams)} change streams, which is the limit.",
-                fix="Unsubscribe from what is no longer needed.", retryable=False,
-            )  # fmt: skip
+        """Add (or renew) a stream; returns the position it starts from. Raises InvalidRequest."""
+        if not 1 <= message.credit <= self._credit_max:
+            raise bad_value("credit", message.credit, f"an integer from 1 to {self._credit_max}")
         now = state.position.seq
         seq = now if message.after < 0 else message.after
         # Another generation counts other events: -1 makes the next push a Rehydrate.
         foreign = message.generation not in (0, state.log_generation)
-        self._streams[key] = _Stream(
+        self._streams[client, message.sub] = _Stream(
             client, message.sub, -1 if foreign else seq, state.log_generation, frozenset(message.collections),
             message.credit,
         )  # fmt: skip
@@ -80,7 +76,7 @@ class ChangeStreams:
     def ack(self, client: bytes, sub: str, count: int) -> None:
         stream = self._streams.get((client, sub))
         if stream is not None and count > 0:
-            stream.credit = min(stream.credit + count, CREDIT_MAX)
+            stream.credit = min(stream.credit + count, self._credit_max)
 
     def pushes(self, state: StateFile) -> Iterator[tuple[bytes, Changes | Rehydrate]]:
         """One push for every stream that is behind and has credit; call again until nothing comes."""
@@ -92,13 +88,11 @@ class ChangeStreams:
             yield stream.client, self._next(stream, state, head)
 
     def _next(self, stream: _Stream, state: StateFile, head: int) -> Changes | Rehydrate:
-        batches = None
+        batches: list[ChangeBatch] | None = None
+        reason = "the log was replaced"
         if stream.generation == state.log_generation and stream.seq >= 0:
-            batches = state.changes_after(stream.seq, SLICE_BYTES)
+            batches, reason = self._read(stream.seq, state)
         if not batches:
-            reason = (
-                "the changes since then are no longer kept" if stream.seq >= 0 else "the log was replaced"
-            )
             stream.seq, stream.generation = head, state.log_generation
             return Rehydrate(sub=stream.sub, seq=head, generation=stream.generation, reason=reason)
         first, stream.seq = stream.seq + 1, batches[-1].seq_last
@@ -109,6 +103,15 @@ class ChangeStreams:
             if change.seq >= first and self._wanted(stream, name := change.collection.replace("__", "."))
         ]
         return Changes(sub=stream.sub, seq_first=first, seq_last=stream.seq, rows=rows)
+
+    @staticmethod
+    def _read(after: int, state: StateFile) -> tuple[list[ChangeBatch] | None, str]:
+        """The next batches; where there are none, why. A damaged ring breaks streams, the rows may be intact."""
+        try:
+            return state.changes_after(after, SLICE_BYTES), "the changes since then are no longer kept"
+        except StorageError as error:
+            logger.error("the changes after %d cannot be read (%s)", after, error.code)
+            return None, "the changes since then cannot be read"
 
     @staticmethod
     def _wanted(stream: _Stream, name: str) -> bool:

@@ -10,14 +10,15 @@ from typing import Literal
 import msgspec
 import psutil
 
+from keepdb.clock import Clock
 from messages.control import Service
 
 #: A killed process that has not gone after this long is stuck in the kernel; nothing more can be done.
-KILL_WAIT_S = 5.0
+KILL_WAIT_S = 2.0
 #: How often it is looked whether a process has gone that we are no longer the parent of.
 LOOK_S = 0.01
 
-State = Literal["waiting", "starting", "ready", "backoff", "stopped"]
+State = Literal["waiting", "starting", "ready", "backoff", "failed", "stopping", "stopped"]
 
 
 class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +27,8 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
     name: also its service name. needs: peers whose endpoints must be known before it starts (start order
     follows). secrets: labels of the derived keys it gets. feed: it publishes. clients: keys of apps and
     operators are admitted. core: the database is ready only when this actor is.
-    restart is always permanent: every actor belongs to the tree for as long as it runs.
+    restart is always permanent: every actor belongs to the tree for as long as it runs. When restarting does
+    not help, a core actor takes everything down with it; another one is tried again at long intervals.
     """
 
     name: str
@@ -38,10 +40,14 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Child:
-    """A child's process and what the supervisor knows of it. Times are monotonic seconds."""
+    """A child's process and what the supervisor knows of it. Times are monotonic seconds.
 
-    def __init__(self, spec: ChildSpec) -> None:
+    starting_s: how long it has been starting; what it announced and what it waited for others is not counted.
+    """
+
+    def __init__(self, spec: ChildSpec, clock: Clock) -> None:
         self.spec = spec
+        self._clock = clock
         self.state: State = "waiting"
         self.process: BaseProcess | None = None
         self._identity: psutil.Process | None = None
@@ -51,6 +57,7 @@ class Child:
         self.restarts: list[float] = []
         self.restarts_total = 0
         self.started_at = 0.0
+        self.starting_s = 0.0
         self.ready_at = 0.0
         self.heard_at = 0.0
         self.reason = ""
@@ -59,7 +66,7 @@ class Child:
     def pid(self) -> int:
         return (self.process.pid or 0) if self.process is not None else 0
 
-    def began(self, process: BaseProcess, now: float, on_exit: Callable[[], None]) -> None:
+    def began(self, process: BaseProcess, on_exit: Callable[[], None]) -> None:
         """A process was started; on_exit is called once, from another thread, when it ends."""
         self.process = process
         # multiprocessing takes every child for ended when the forkserver has; pid and start time do not lie.
@@ -68,7 +75,8 @@ class Child:
             self._identity = psutil.Process(process.pid)
         self.state = "starting"
         self.route = b""
-        self.started_at = self.heard_at = now
+        self.started_at = self.heard_at = self._clock.monotonic()
+        self.starting_s = 0.0
         sentinel = process.sentinel
 
         def wait() -> None:
@@ -89,17 +97,24 @@ class Child:
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of its process; False when it still runs after that time."""
+        deadline = self._clock.monotonic() + seconds
         if self.process is not None:
             self.process.join(seconds)
-        for _ in range(int(seconds / LOOK_S)):
-            if not self.is_alive():
-                return True
+        while self.is_alive():
+            if self._clock.monotonic() >= deadline:
+                return False
             threading.Event().wait(LOOK_S)
-        return not self.is_alive()
+        return True
 
-    def kill(self) -> None:
-        """SIGKILL and wait: a stopped process ignores SIGTERM, and its successor must find it gone."""
+    def terminate(self) -> None:
+        """SIGTERM: an actor takes it as the order to stop."""
+        if self._identity is not None:
+            with contextlib.suppress(psutil.Error):
+                self._identity.terminate()
+
+    def kill(self, wait_s: float = KILL_WAIT_S) -> None:
+        """SIGKILL, because a stopped process ignores SIGTERM; wait for the end, as a successor must find it gone."""
         if self._identity is not None:
             with contextlib.suppress(psutil.Error):
                 self._identity.kill()
-            self.wait(KILL_WAIT_S)
+            self.wait(wait_s)

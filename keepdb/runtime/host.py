@@ -22,6 +22,8 @@ logger = logging.getLogger("keepdb.runtime")
 EXIT_FAILED = 70
 #: libzmq aborts when it runs out of descriptors, so the soft limit is raised at once (to at most this).
 DESCRIPTORS = 8_192
+#: From <linux/prctl.h>.
+PR_SET_DUMPABLE = 4
 
 
 def run_actor(seat: Seat, load: Callable[[str], type[ProcessActor]]) -> None:
@@ -45,8 +47,14 @@ def run_actor(seat: Seat, load: Callable[[str], type[ProcessActor]]) -> None:
 
 
 def prepare_process() -> None:
-    """Limits and rights every KeepDB process has: private files, no core dumps, enough descriptors."""
+    """Limits and rights every KeepDB process has: private files, closed memory, enough descriptors."""
     os.umask(0o077)
+    if sys.platform == "linux":
+        import ctypes
+
+        # Neither a core dump nor a debugger of the same user shall see keys. From here on, of what is under
+        # /proc for this process, only its own view and root's show memory maps and descriptors.
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if sys.platform != "win32":
         import resource
 

@@ -33,7 +33,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def own_directory(data: Path) -> FileLock:
-    """Become the owner at once. Raises StorageError (`already_running`); nothing is written then."""
+    """Become the owner at once. Raises StorageError (`already_running`, `data_unusable`); nothing is written then."""
     try:
         return FileLock(data / NAME)
     except Locked:
@@ -45,6 +45,12 @@ def own_directory(data: Path) -> FileLock:
             fix="Use that one (`keepdb status`), stop it (`keepdb stop`), or choose another directory.",
             retryable=True,
         ) from None
+    except OSError as error:
+        raise StorageError(
+            "data_unusable",
+            f"{data / NAME} cannot be opened: {error.strerror}.",
+            fix="Choose a directory that you may write to; the lock must be a plain file.",
+        ) from error
 
 
 def write_owner(lock: FileLock, run: Path, version: str) -> None:

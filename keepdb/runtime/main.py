@@ -17,17 +17,18 @@ import msgspec
 import keepdb
 from keepdb.clock import Clock, SystemClock
 from keepdb.config import load_config
-from keepdb.errors import KeepError
+from keepdb.errors import KeepError, StorageError
 from keepdb.fabric.keys import KeyPair
 from keepdb.fabric.seat import Seat, Secrets
 from keepdb.logs import set_up_logging
 from keepdb.runtime import start
 from keepdb.runtime.connection_file import ConnectionFile, write_connection_file
 from keepdb.runtime.host import prepare_process, run_actor
+from keepdb.runtime.host_frame import HostFrame
 from keepdb.runtime.rundir import clear_run_directory
-from keepdb.runtime.secret_frame import HostFrame, HostStream
+from keepdb.runtime.secret_frame import HostStream
 from keepdb.runtime.tree import Supervisor
-from messages.base import Role
+from messages.base import PROTOCOL, Role
 
 logger = logging.getLogger("keepdb.runtime")
 
@@ -55,6 +56,9 @@ def run_supervisor(
         reason = _run(registry, options, get_frame, emit, host)
     except KeepError as error:
         reason = error
+    except Exception as error:
+        logger.exception("the start failed")
+        reason = _unforeseen("start_crashed", error)
     if reason is None:
         return 0
     emit({"event": "failed", "code": reason.code, "message": reason.message, "fix": reason.fix})
@@ -85,6 +89,9 @@ def _run(
             key.encode(): (role, role) for key, role in frame.clients.items()
         }
         clients[operator.public] = ("cli", "cli")
+        lifeline = host if frame.lifeline else None
+        # ROOT stays, to derive keys for restarts; the secrets it was unlocked with must not.
+        del frame
         tcp = config.transport_kind == "tcp"
         seat = Seat(
             name="supervisor",
@@ -112,12 +119,11 @@ def _run(
             session=os.urandom(32),
             clients=clients,
         )
-        return _serve(seat, plan, clock, opened, operator, frame, host, emit)
+        return _serve(seat, plan, clock, opened, operator, lifeline, emit)
     finally:
-        clear_run_directory(run)
-        if not config.transport.run_dir:
-            with contextlib.suppress(OSError):
-                run.rmdir()  # it stays when the writer left a note for its successor
+        with contextlib.suppress(OSError):
+            clear_run_directory(run)
+            run.rmdir()  # it stays when the writer left a note for its successor
         lock.release()
 
 
@@ -127,28 +133,30 @@ def _serve(
     clock: Clock,
     opened: start.Opened,
     operator: KeyPair,
-    frame: HostFrame,
-    host: HostStream | None,
+    lifeline: HostStream | None,
     emit: Callable[[dict[str, Any]], None],
 ) -> KeepError | None:
-    def ready(line: dict[str, Any]) -> None:
+    def publish(line: dict[str, Any]) -> None:
         write_connection_file(
             Path(seat.run),
             ConnectionFile(
                 pid=os.getpid(),
-                protocol=1,
+                protocol=PROTOCOL,
                 endpoints=line["endpoints"],
                 server_keys=line["server_keys"],
                 public=operator.public.decode(),
                 secret=operator.secret.decode(),
             ),
         )
+
+    def ready(line: dict[str, Any]) -> None:
+        publish(line)
         emit({**line, "recovery_code": opened.recovery_code} if opened.recovery_code else line)
 
-    supervisor = Supervisor(seat, clock, start=plan, on_ready_line=ready)
-    stop = supervisor.inbox.door(supervisor.stop)
-    if host is not None and frame.lifeline:
-        host.when_ended(supervisor.inbox.door(supervisor.stop))
+    supervisor = Supervisor(seat, clock, start=plan, on_ready_line=ready, on_moved=publish)
+    stop = supervisor.inbox.door(supervisor.begin_stop)
+    if lifeline is not None:
+        lifeline.when_ended(supervisor.inbox.door(supervisor.begin_stop))
 
     def on_signal(*_: object) -> None:
         with contextlib.suppress(Exception):
@@ -157,17 +165,33 @@ def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     logger.info("keepdb %s on %s", keepdb.__version__, seat.data)
-    supervisor._start_actor_loop()
-    opened.root[:] = bytes(len(opened.root))
-    if isinstance(supervisor.failure, KeepError):
-        return supervisor.failure
-    if supervisor.failure is not None:
-        return KeepError(
-            "supervisor_crashed",
-            f"An unexpected {type(supervisor.failure).__name__} ended the supervisor.",
-            fix="Look into the logs (`keepdb logs`) and report it.",
+    try:
+        supervisor._start_actor_loop()
+    finally:
+        # Before the lock is released: whoever gets it next must find nobody in the directory.
+        supervisor.end_children()
+        opened.root[:] = bytes(len(opened.root))
+    if supervisor.failure is None:
+        return supervisor.reason
+    return _unforeseen("supervisor_crashed", supervisor.failure)
+
+
+def _unforeseen(code: str, error: BaseException) -> KeepError:
+    """What the host is told of an error; a KeepError speaks for itself."""
+    if isinstance(error, KeepError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f" with {error.filename}" if error.filename else ""
+        return StorageError(
+            code,
+            f"The system refused to go on{place}: {error.strerror}.",
+            fix="Check that there is free space and that the directory is yours; `keepdb doctor` helps.",
         )
-    return supervisor.reason
+    return KeepError(
+        code,
+        f"An unexpected {type(error).__name__} ended the supervisor.",
+        fix="Look into the logs (`keepdb logs`) and report it.",
+    )
 
 
 def print_line(line: dict[str, Any]) -> None:

@@ -8,6 +8,11 @@ import msgspec
 
 from keepdb.config import SupervisorConfig
 
+#: An actor that the database can do without is tried again after so many of the longest back-offs (30 s).
+_LONG_BACKOFFS = 15
+#: However short the back-offs are set: an actor that cannot run must not keep a core busy.
+_RETRY_S_MIN = 1.0
+
 
 class Restart(msgspec.Struct, frozen=True):
     """Start the actor again after delay_s seconds."""
@@ -16,7 +21,7 @@ class Restart(msgspec.Struct, frozen=True):
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """Stop the whole tree. restarts: how many there were within the period."""
+    """Restarting does not help. restarts: how many there were within the period."""
 
     restarts: int
 
@@ -30,3 +35,8 @@ def plan_restart(history: list[float], config: SupervisorConfig, now: float) -> 
         return Restart(0.0)
     delay_ms = min(config.backoff_ms * 2 ** min(recent - 1, 20), config.backoff_ms_max)
     return Restart(delay_ms / 1000)
+
+
+def retry_delay_s(config: SupervisorConfig) -> float:
+    """How long an actor that is not core rests after restarting did not help."""
+    return max(_RETRY_S_MIN, _LONG_BACKOFFS * config.backoff_ms_max / 1000)

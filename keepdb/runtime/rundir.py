@@ -1,10 +1,12 @@
 """The run directory: sockets and the connection file, on a short path that only we can enter.
 
-An ipc path may have 107 bytes (103 on macOS), so sockets never live in the data directory.
+An ipc path may have 107 bytes (103 on macOS), so sockets never live in the data directory. Each database has a
+folder of its own below the place that is configured, so whatever else lies there is nobody's business.
 """
 
 import hashlib
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -16,6 +18,8 @@ from keepdb.errors import ConfigError
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
 #: The longest name we put into the directory, with its slash.
 LONGEST_NAME = "/encryption.sock"
+#: What a run makes there and the next one may remove. The writer's note for its successor is not among it.
+_OURS = re.compile(r"[a-z]+(-\d+)?\.(sock|feed|pulse)|connection\.json(\.new\.json)?")
 
 
 def make_run_directory(data: Path, configured: str) -> Path:
@@ -23,14 +27,14 @@ def make_run_directory(data: Path, configured: str) -> Path:
 
     Raises ConfigError: `run_dir_unsafe` when others could enter it, `run_dir_too_long`, `run_dir_unusable`.
     """
-    path = Path(configured).absolute() if configured else default_run_directory(data)
+    path = run_directory(data, configured)
     if len(os.fsencode(path)) + len(LONGEST_NAME) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(
             "run_dir_too_long",
             f"{path} is too long for sockets: with {LONGEST_NAME} it may have {SOCKET_PATH_BYTES_MAX} bytes.",
             fix="Set transport.run_dir to a shorter path, or transport.kind to tcp.",
         )
-    for folder in (path.parent, path) if not configured else (path,):
+    for folder in (path.parent, path):
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -44,21 +48,29 @@ def make_run_directory(data: Path, configured: str) -> Path:
 
 
 def clear_run_directory(path: Path) -> None:
-    """Remove sockets and connection file of an earlier run; only the owner of the lock does this.
-
-    What the writer noted for its successor stays.
-    """
+    """Remove sockets and connection file of an earlier run; only the owner of the lock does this."""
     for entry in path.iterdir():
-        if entry.is_socket() or entry.suffix in (".json", ".sock", ".feed", ".pulse"):
+        if _OURS.fullmatch(entry.name) and not entry.is_dir():
             entry.unlink(missing_ok=True)
+
+
+def run_directory(data: Path, configured: str) -> Path:
+    """Where the sockets of `data` are, given `transport.run_dir`. Nothing is created."""
+    if not configured:
+        return default_run_directory(data)
+    return Path(configured).absolute() / _own_name(data)
 
 
 def default_run_directory(data: Path) -> Path:
     """Where the sockets of `data` are unless transport.run_dir says otherwise. Nothing is created."""
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    name = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:10]
     owner = os.getuid() if sys.platform != "win32" else 0
-    return Path(base) / f"keepdb-{owner}" / name
+    return Path(base) / f"keepdb-{owner}" / _own_name(data)
+
+
+def _own_name(data: Path) -> str:
+    """Two databases never share a directory: each would remove the other's sockets."""
+    return hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:10]
 
 
 def _check_private(path: Path) -> None:

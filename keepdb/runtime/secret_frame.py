@@ -9,46 +9,16 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
-from keepdb.crypto.slots import Secrets
 from keepdb.errors import ConfigError
 from keepdb.fabric.keys import is_public_key
+from keepdb.runtime.host_frame import HostFrame, encode_frame
 
 FRAME_BYTES_MAX = 64 * 1024
 #: The host writes the frame right after it has started us.
 FRAME_WAIT_S = 10.0
-
-
-class HostFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """v: 1. passphrase, keychain (base64 in JSON), recovery: secrets to open the keyring with, or to make it.
-
-    clients: CURVE public keys (Z85) that may connect -> their role. lifeline: end when the stream ends.
-    keychain_note: which store keeps the keychain secret (Electron: safeStorage.getSelectedStorageBackend()).
-    """
-
-    v: Literal[1] = 1
-    passphrase: str | None = None
-    keychain: bytes | None = None
-    recovery: str | None = None
-    keychain_note: str = ""
-    clients: dict[str, Literal["app", "cli", "viewer"]] = {}
-    lifeline: bool = True
-
-    def __repr__(self) -> str:
-        return f"HostFrame(clients={len(self.clients)}, lifeline={self.lifeline})"
-
-    @property
-    def secrets(self) -> Secrets:
-        return Secrets(passphrase=self.passphrase, keychain=self.keychain, recovery=self.recovery)
-
-
-def encode_frame(frame: HostFrame) -> bytes:
-    """The bytes a host writes."""
-    body = msgspec.json.encode(frame)
-    return len(body).to_bytes(4, "big") + body
 
 
 def decode_frame(body: bytes) -> HostFrame:
@@ -136,3 +106,6 @@ def _invalid(why: str) -> ConfigError:
         f"The secret frame on standard input cannot be used: {why}.",
         fix="Send 4 bytes length (big-endian) and that much JSON, see docs/protocol.md.",
     )
+
+
+__all__ = ["FRAME_BYTES_MAX", "HostFrame", "HostStream", "decode_frame", "encode_frame"]

@@ -18,14 +18,16 @@ import keepdb
 from keepdb.clock import Clock
 from keepdb.config import Config
 from keepdb.crypto import keyring
+from keepdb.crypto.slots import Secrets
 from keepdb.errors import SchemaError, StorageError
 from keepdb.fabric.actor import ProcessActor
 from keepdb.fabric.seat import Seat
 from keepdb.files import FileLock
+from keepdb.places import KEYRING_FILE, SCHEMA_FILE
 from keepdb.runtime.child import ChildSpec
+from keepdb.runtime.host_frame import HostFrame
 from keepdb.runtime.lock import own_directory, write_owner
 from keepdb.runtime.rundir import clear_run_directory, make_run_directory
-from keepdb.runtime.secret_frame import HostFrame
 from keepdb.schema.ddl import compile_ddl
 from keepdb.schema.load import load_schema
 from keepdb.schema.model import Schema
@@ -33,9 +35,6 @@ from messages.base import Role
 
 #: Plain fork is not among them: children would inherit each other's lifelines.
 ProcessContext = ForkServerContext | SpawnContext
-
-KEYRING_FILE = "keyring.json"
-SCHEMA_FILE = "schema.yaml"
 
 #: Compiling the schema takes some 0.3 s in a process of its own.
 COMPILE_WAIT_S = 30.0
@@ -103,20 +102,25 @@ def take_directory(data: Path, config: Config) -> tuple[FileLock, Path]:
             fix="Choose a directory that you may write to.",
         ) from error
     lock = own_directory(data)
-    data.chmod(0o700)
-    run = make_run_directory(data, config.transport.run_dir)
-    clear_run_directory(run)
-    write_owner(lock, run, keepdb.__version__)
+    try:
+        data.chmod(0o700)
+        run = make_run_directory(data, config.transport.run_dir)
+        clear_run_directory(run)
+        write_owner(lock, run, keepdb.__version__)
+    except BaseException:
+        lock.release()
+        raise
     return lock, run
 
 
 def open_keyring(data: Path, frame: HostFrame, clock: Clock) -> Opened:
     """Unlock the keyring, or make one in a directory that holds no data yet."""
     path = data / KEYRING_FILE
+    secrets = Secrets(passphrase=frame.passphrase, keychain=frame.keychain, recovery=frame.recovery)
     if path.exists():
-        root = keyring.unlock_root(path, frame.secrets)
+        root = keyring.unlock_root(path, secrets)
         return Opened(bytearray(root), keyring.read_header(path).db_id, "")
-    made, code = keyring.create(path, frame.secrets, clock, os.urandom, keychain_note=frame.keychain_note)
+    made, code = keyring.create(path, secrets, clock, os.urandom, keychain_note=frame.keychain_note)
     return Opened(bytearray(made.root), made.db_id, code)
 
 

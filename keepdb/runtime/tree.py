@@ -17,16 +17,17 @@ import zmq
 
 import keepdb
 from keepdb.clock import Clock
-from keepdb.crypto import kdf
 from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.actor import ProcessActor, handles
-from keepdb.fabric.keys import KeyPair
 from keepdb.fabric.pulse import Reading, read_pulse
-from keepdb.fabric.seat import Seat, Secrets
-from keepdb.runtime.child import Child, ChildSpec
-from keepdb.runtime.restarts import GiveUp, plan_restart
+from keepdb.fabric.seat import Seat
+from keepdb.runtime.child import Child
+from keepdb.runtime.ending import STEP_S, Ending, end_abandoned
+from keepdb.runtime.patience import reason_to_kill
+from keepdb.runtime.restarts import GiveUp, plan_restart, retry_delay_s
+from keepdb.runtime.seating import Seating
 from keepdb.runtime.start import Start
-from messages.base import PROTOCOL, Done, Message, Role, encode
+from messages.base import PROTOCOL, Done, Message, encode
 from messages.control import (
     ActorStatus,
     Failed,
@@ -42,14 +43,12 @@ from messages.control import (
 
 logger = logging.getLogger("keepdb.runtime")
 
-#: Longest time an actor may be busy without a heartbeat: a stalled sync is "busy" for so long, then killed.
-BUSY_S_MAX = 30.0
-
 
 class Supervisor(ProcessActor):
     """The root of the tree. start: everything decided before the first process starts.
 
-    on_ready_line: called once with the ready line's content when every core actor is ready.
+    on_ready_line: called once with the ready line's content when every core actor is ready. on_moved: called with
+    the same content as it is now, when a service had to move to another endpoint later.
     """
 
     def __init__(
@@ -59,52 +58,58 @@ class Supervisor(ProcessActor):
         *,
         start: Start,
         on_ready_line: Callable[[dict[str, Any]], None],
+        on_moved: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(seat, clock)
         self.start_plan = start
         self.reason: KeepError | None = None
         self._on_ready_line = on_ready_line
-        self._children = {spec.name: Child(spec) for spec in start.specs}
-        self._keys = {name: KeyPair.generate() for name in self._children}
+        self._on_moved = on_moved
+        self._children = {spec.name: Child(spec, clock) for spec in start.specs}
+        self._seating = Seating(seat, start, self._children.values())
         self._announced = False
-        self._stopping = False
+        self._ending: Ending | None = None
         self._began = clock.monotonic()
         self._checked = clock.monotonic()
 
     # -- life --------------------------------------------------------------------------------------------
 
     def on_ready(self) -> None:
-        for keys, name in ((pair.public, name) for name, pair in self._keys.items()):
-            assert self.inbox.doorkeeper is not None
-            self.inbox.doorkeeper.allowed[keys] = ("internal", name)
-        for name in self._children:
-            self._predict_service(name)
+        assert self.inbox.doorkeeper is not None
+        self.inbox.doorkeeper.allowed.update(self._seating.public_keys())
+        self._seating.predict_services()
         self._start_what_can()
         self.inbox.every(self.seat.config.supervisor.heartbeat_ms / 1000, self._check_pulses)
 
-    def on_stop(self) -> None:
-        """Stop the children in reverse start order, each within its time, then kill what is left."""
-        self._stopping = True
-        for child in reversed(self._children.values()):
-            if child.is_alive() and child.state == "ready":
-                self._tell(child, Stop())
-                if not child.wait(self.seat.config.supervisor.stop_timeout_ms / 1000):
-                    logger.warning("%s did not stop in time and is killed", child.spec.name)
-            # One that is still starting has promised nothing yet, and may not listen for long.
-            child.kill()
-            child.state = "stopped"
+    def begin_stop(self) -> None:
+        """Stop the children while the loop goes on, then the loop. Safe to call twice."""
+        if self._ending is None:
+            each_s = self.seat.config.supervisor.stop_timeout_ms / 1000
+            self._ending = Ending(
+                self._children.values(), self.clock, each_s, lambda child: self._tell(child, Stop())
+            )
+            self.inbox.every(STEP_S, self._go_on_stopping)
+            self._go_on_stopping()
+
+    def _go_on_stopping(self) -> None:
+        if self._ending is not None and self._ending.step():
+            self.stop()
+
+    def end_children(self) -> None:
+        """No child may outlive us, however the loop ended. Nothing is left to do after an orderly stop."""
+        end_abandoned(self._children.values(), self.clock)
 
     # -- messages of children ----------------------------------------------------------------------------
 
     @handles(Ready)
     def ready(self, message: Ready) -> None:
         child = self._sender(message.incarnation)
-        if child is None:
+        if child is None or self._ending is not None:
             return
         now = self.clock.monotonic()
         child.state, child.ready_at, child.heard_at, child.reason = "ready", now, now, ""
-        key = self._keys[child.spec.name].public.decode()
-        child.service = Service(name=child.spec.name, endpoint=message.endpoint, key=key, feed=message.feed)
+        before = child.service
+        child.service = self._seating.service_at(child, message.endpoint, message.feed)
         self._directory[child.spec.name] = child.service
         logger.info("%s is ready after %.0f ms", child.spec.name, (now - child.started_at) * 1000)
         self._tell_all(PeerUp(service=child.service, restarts=child.restarts_total))
@@ -113,6 +118,8 @@ class Supervisor(ProcessActor):
             if other.state == "ready" and other.service is not None and other is not child:
                 self._tell(child, PeerUp(service=other.service, restarts=other.restarts_total))
         self._start_what_can()
+        if self._announced and before != child.service:
+            self._on_moved(self._ready_line())
         self._announce()
 
     @handles(Failed)
@@ -122,8 +129,14 @@ class Supervisor(ProcessActor):
             return
         child.reason = f"{message.code}: {message.message}"
         logger.error("%s failed with %s", child.spec.name, message.code)
-        if message.permanent and child.state == "starting":
+        if message.permanent and child.state == "starting" and self._is_foundation(child):
             self._give_up(KeepError(message.code, message.message, fix=message.fix))
+
+    def _is_foundation(self, child: Child) -> bool:
+        """Whether other core actors are built on it. What the others read can be derived anew, so that trouble with
+        it, however permanent it looks to them, may be over at the next try."""
+        name = child.spec.name
+        return any(name in other.spec.needs for other in self._children.values() if other.spec.core)
 
     # -- messages of clients -----------------------------------------------------------------------------
 
@@ -131,10 +144,14 @@ class Supervisor(ProcessActor):
     def get_status(self, message: GetStatus) -> Status:
         now = self.clock.monotonic()
         rows = tuple(self._row(child, now) for child in self._children.values())
-        healthy = all(row.state in ("ready", "stable", "busy") for row in rows)
+        # What the ready line does not wait for is no trouble while it starts for the first time.
+        healthy = all(
+            row.state in ("ready", "stable", "busy") or (row.state == "starting" and not row.restarts)
+            for row in rows
+        )
         return Status(
             state="stopping"
-            if self._stopping
+            if self._ending is not None
             else "starting"
             if not self._announced
             else "ready"
@@ -146,12 +163,12 @@ class Supervisor(ProcessActor):
             protocol=PROTOCOL,
             data=self.seat.data,
             actors=rows,
-            services=tuple(self._services().values()),
+            services=tuple(self._seating.services().values()),
         )
 
     @handles(Shutdown)
     def shutdown(self, message: Shutdown) -> Done:
-        self.inbox.after(0.0, self.stop)
+        self.begin_stop()
         return Done()
 
     # -- starting and restarting -------------------------------------------------------------------------
@@ -159,16 +176,22 @@ class Supervisor(ProcessActor):
     def _start_what_can(self) -> None:
         """Start every waiting child whose needs have endpoints. With ipc these are known beforehand, so all
         start at once; with tcp each waits until its needs are bound."""
-        known = self._services()
+        known = self._seating.services()
         for child in self._children.values():
             if child.state == "waiting" and all(need in known for need in child.spec.needs):
                 self._start(child)
 
     def _start(self, child: Child) -> None:
+        if self._ending is not None:
+            return
         child.incarnation += 1
-        seat = self._seat_for(child)
+        seat = self._seating.seat_for(child, self.own_service())
+        # As a daemon: at our exit multiprocessing would wait for any other child that still ran, for ever.
         process = self.start_plan.context.Process(
-            target=self.start_plan.run, args=(seat, self.start_plan.load), name=f"keepdb-{child.spec.name}"
+            target=self.start_plan.run,
+            args=(seat, self.start_plan.load),
+            name=f"keepdb-{child.spec.name}",
+            daemon=True,
         )
         try:
             process.start()
@@ -179,10 +202,10 @@ class Supervisor(ProcessActor):
             return
         incarnation = child.incarnation
         exited = self.inbox.door(lambda: self._exited(child, incarnation))
-        child.began(process, self.clock.monotonic(), exited)
+        child.began(process, exited)
 
     def _exited(self, child: Child, incarnation: int) -> None:
-        if self._stopping or child.incarnation != incarnation or child.state == "stopped":
+        if self._ending is not None or child.incarnation != incarnation:
             return
         # The sentinel also fires when the forkserver dies; the process itself must be gone for certain.
         child.kill()
@@ -194,108 +217,59 @@ class Supervisor(ProcessActor):
 
     def _restart(self, child: Child) -> None:
         """Start it again, at once or later, or give everything up."""
-        now = self.clock.monotonic()
-        plan = plan_restart(child.restarts, self.seat.config.supervisor, now)
-        if isinstance(plan, GiveUp):
+        config, now = self.seat.config.supervisor, self.clock.monotonic()
+        plan = plan_restart(child.restarts, config, now)
+        if not isinstance(plan, GiveUp):
+            child.state, delay_s = "backoff", plan.delay_s
+        elif not child.spec.core:
+            child.state, delay_s = "failed", retry_delay_s(config)
+            logger.error("%s has failed and is tried again in %.0f s", child.spec.name, delay_s)
+        else:
             self._give_up(
                 Unavailable(
                     "restarts_exhausted",
                     f"The {child.spec.name} actor was restarted {plan.restarts} times within "
-                    f"{self.seat.config.supervisor.restarts_period_s} s and failed again ({child.reason}).",
+                    f"{config.restarts_period_s} s and failed again ({child.reason}).",
                     fix="See `keepdb logs` for the cause; `keepdb doctor` checks the files.",
                     retryable=False,
                 )
             )
             return
-        period = self.seat.config.supervisor.restarts_period_s
-        child.restarts = [at for at in child.restarts if now - at < period] + [now]
+        child.restarts = [at for at in child.restarts if now - at < config.restarts_period_s] + [now]
         child.restarts_total += 1
-        child.state = "backoff"
-        self.inbox.after(plan.delay_s, lambda: self._start(child))
+        self.inbox.after(delay_s, lambda: self._start(child))
 
     def _give_up(self, reason: KeepError) -> None:
         if self.reason is None:
             self.reason = reason
-            self.stop()
+            self.begin_stop()
 
     def _check_pulses(self) -> None:
+        if self._ending is not None:
+            return
         config, now = self.seat.config.supervisor, self.clock.monotonic()
-        late = now - self._checked > 2 * config.heartbeat_ms / 1000
-        self._checked = now
+        since, self._checked = now - self._checked, now
+        late = since > 2 * config.heartbeat_ms / 1000
         for child in self._children.values():
             if child.state not in ("starting", "ready"):
                 continue
             pulse = self._pulse_of(child)
             # If this check itself comes late (machine asleep, no CPU), nobody else is to blame for that time.
             child.heard_at = now if late else max(child.heard_at, pulse.beat_at)
-            patience = config.heartbeat_ms * config.heartbeats_missed_max
-            if child.state == "starting":
-                patience = max(patience, config.ready_timeout_ms)
-            if now <= max(
-                child.heard_at + patience / 1000, min(pulse.busy_until, child.heard_at + BUSY_S_MAX)
-            ):
-                continue
-            child.reason = (
-                f"silent for {now - child.heard_at:.1f} s{f' in {pulse.busy}' if pulse.busy else ''}"
-            )
-            logger.error("%s is %s and is killed", child.spec.name, child.reason)
-            child.kill()
+            if not late and not pulse.busy and not self._waits_for_others(child):
+                child.starting_s += min(since, now - child.started_at)
+            reason = reason_to_kill(child, pulse, config, now)
+            if reason:
+                child.reason = reason
+                logger.error("%s is %s and is killed", child.spec.name, reason)
+                # Its end is noticed like any other; waiting for it here would hold up everybody.
+                child.kill(0.0)
+                child.heard_at, child.starting_s = now, 0.0
+
+    def _waits_for_others(self, child: Child) -> bool:
+        return any(self._children[need].state != "ready" for need in child.spec.needs)
 
     # -- the directory -----------------------------------------------------------------------------------
-
-    def _predict_service(self, name: str) -> None:
-        """ipc endpoints are names in the run directory, known before anything is bound."""
-        spec = self._children[name].spec
-        endpoint, feed = self._endpoints(spec)
-        if endpoint.startswith("ipc://"):
-            key = self._keys[name].public.decode()
-            self._children[name].service = Service(name=name, endpoint=endpoint, key=key, feed=feed)
-
-    def _endpoints(self, spec: ChildSpec) -> tuple[str, str]:
-        """What to bind. A restarted actor binds what it had before, so that peers reconnect by themselves."""
-        known = self._children[spec.name].service
-        if known is not None:
-            return known.endpoint, known.feed
-        if self.seat.config.transport_kind == "tcp":
-            return "tcp://127.0.0.1:*", "tcp://127.0.0.1:*" if spec.feed else ""
-        base = f"ipc://{self.seat.run}/{spec.name}"
-        return f"{base}.sock", f"{base}.feed" if spec.feed else ""
-
-    def _services(self) -> dict[str, Service]:
-        return {name: child.service for name, child in self._children.items() if child.service is not None}
-
-    def _seat_for(self, child: Child) -> Seat:
-        spec, plan = child.spec, self.start_plan
-        endpoint, feed = self._endpoints(spec)
-        allowed: dict[bytes, tuple[Role, str]] = {
-            pair.public: ("internal", name) for name, pair in self._keys.items()
-        }
-        allowed[self.seat.own.public] = ("internal", "supervisor")
-        if spec.clients:
-            allowed.update(plan.clients)
-        return Seat(
-            name=spec.name,
-            incarnation=child.incarnation,
-            endpoint=endpoint,
-            feed=feed,
-            own=self._keys[spec.name],
-            supervisor=self.own_service(),
-            directory=self._services(),
-            allowed=allowed,
-            data=self.seat.data,
-            run=self.seat.run,
-            config=self.seat.config,
-            schema=self.seat.schema,
-            schema_ddl=self.seat.schema_ddl,
-            db_id=self.seat.db_id,
-            secrets=Secrets({label: self._key(label) for label in spec.secrets}),
-        )
-
-    def _key(self, label: str) -> bytes:
-        """A derived key. The cache's belongs to this run: what an earlier run left cannot be read."""
-        return kdf.derive(
-            bytes(self.start_plan.root), label, self.start_plan.session if label == kdf.CACHE else b""
-        )
 
     def own_service(self) -> Service:
         return Service(name="supervisor", endpoint=self.endpoint, key=self.seat.own.public.decode())
@@ -305,20 +279,19 @@ class Supervisor(ProcessActor):
         if self._announced or any(c.spec.core and c.state != "ready" for c in self._children.values()):
             return
         self._announced = True
-        services = [
-            self.own_service(),
-            *(s for n, s in self._services().items() if self._children[n].spec.clients),
-        ]
-        self._on_ready_line(
-            {
-                "event": "ready",
-                "protocol": PROTOCOL,
-                "version": keepdb.__version__,
-                "pid": os.getpid(),
-                "endpoints": {service.name: service.endpoint for service in services},
-                "server_keys": {service.name: service.key for service in services},
-            }
-        )
+        self._on_ready_line(self._ready_line())
+
+    def _ready_line(self) -> dict[str, Any]:
+        known = self._seating.services().items()
+        services = [self.own_service(), *(s for name, s in known if self._children[name].spec.clients)]
+        return {
+            "event": "ready",
+            "protocol": PROTOCOL,
+            "version": keepdb.__version__,
+            "pid": os.getpid(),
+            "endpoints": {service.name: service.endpoint for service in services},
+            "server_keys": {service.name: service.key for service in services},
+        }
 
     # -- speaking to children ----------------------------------------------------------------------------
 

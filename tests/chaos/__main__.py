@@ -43,7 +43,9 @@ def _scratch(keep: Path | None) -> AbstractContextManager[str | Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill processes under load.")
-    kills = parser.add_subparsers(required=True).add_parser("kills", help="SIGKILL each actor again and again")
+    kills = parser.add_subparsers(required=True).add_parser(
+        "kills", help="SIGKILL each actor again and again"
+    )
     kills.add_argument("--rounds", type=int, default=20, help="kills of each target (20)")
     kills.add_argument("--seed", type=int, default=1, help="decides order and moments of the kills (1)")
     kills.add_argument("--actors", default=",".join((*ACTORS, FORKSERVER)), help="targets, comma between")

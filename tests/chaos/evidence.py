@@ -63,7 +63,9 @@ def gather(vault: Vault, scratch: Path) -> Evidence:
             log.verify(1, log.head.seq)
         except KeepError as error:
             chain_error = error.message
-        events = [Logged(e.seq, e.entity, e.request_client.hex(), e.request_number) for e in log.read(0, 10**9)]
+        events = [
+            Logged(e.seq, e.entity, e.request_client.hex(), e.request_number) for e in log.read(0, 10**9)
+        ]
         digest, rows = current_state(vault)
         return Evidence(
             log=events,
@@ -94,9 +96,7 @@ def rebuilt_digest(vault: Vault, log: EventLog, scratch: Path) -> str:
     )
     try:
         materializer = Materializer(vault.schema)
-        while replay(
-            log, state, materializer, vault.open_bodies, after_seq=state.position.seq, limit=_SLICE
-        ):
+        while replay(log, state, materializer, vault.open_bodies, after_seq=state.position.seq, limit=_SLICE):
             pass
         return state_digest(state.connection, vault.schema).total
     finally:

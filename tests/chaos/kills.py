@@ -13,7 +13,7 @@ from .evidence import gather, open_vault
 from .faults import BACK_S, Tree, kill
 from .history import History, Request, check
 from .load import Acks, Client
-from .watchers import LiveWatcher, StreamWatcher
+from .watchers import LiveWatcher, StreamWatcher, Watcher
 
 ACTORS = ("encryption", "writer", "query-1", "query-2", "cache", "backup", "health")
 FORKSERVER = "forkserver"
@@ -111,7 +111,9 @@ class Session:
 
     def order(self) -> list[str]:
         """Which target is killed when: every round kills each once, in an order of the seed's."""
-        rounds = [self._random.sample(self._plan.targets, len(self._plan.targets)) for _ in range(self._plan.rounds)]
+        rounds = [
+            self._random.sample(self._plan.targets, len(self._plan.targets)) for _ in range(self._plan.rounds)
+        ]
         return [target for one in rounds for target in one]
 
     def start(self) -> None:
@@ -137,7 +139,9 @@ class Session:
             self.violations.append(f"stuck: no acknowledgement within {BACK_S} s after {target} was killed")
         if left := self._tree.strangers():
             self.violations.append(f"orphan: {left} still hold files after {target} was killed")
-        done = Kill(target, (acked_at or at + BACK_S) - at, whole_at - at, self._acks.longest_silence(at, whole_at))
+        done = Kill(
+            target, (acked_at or at + BACK_S) - at, whole_at - at, self._acks.longest_silence(at, whole_at)
+        )
         self.kills.append(done)
         return done
 
@@ -149,12 +153,15 @@ class Session:
         seq = self._db.writer_status().seq
         for watcher in (*self.streams, self.live):
             watcher.end(seq)
-        for thread in (*self._clients, *self.streams, self.live):
+        threads: list[Client | Watcher] = [*self._clients, *self.streams, self.live]
+        for thread in threads:
             if thread.error is not None or thread.is_alive():
                 self.violations.append(f"client: {thread.name} failed with {thread.error!r}")
         for request in self.requests:
             if request.refused:
-                self.violations.append(f"refused: request {request.number} of {request.client}: {request.refused}")
+                self.violations.append(
+                    f"refused: request {request.number} of {request.client}: {request.refused}"
+                )
             elif not request.acked_at:
                 self.violations.append(f"unanswered: request {request.number} of {request.client}")
         self._db.close()

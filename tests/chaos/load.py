@@ -65,7 +65,9 @@ class Acks:
 class Client(threading.Thread):
     """One client in a thread of its own. credulous: takes sending for being acknowledged (a negative control)."""
 
-    def __init__(self, name: str, sidecar: Sidecar, rate: float, acks: Acks, *, credulous: bool = False) -> None:
+    def __init__(
+        self, name: str, sidecar: Sidecar, rate: float, acks: Acks, *, credulous: bool = False
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self.requests: list[Request] = []
         self.error: BaseException | None = None

@@ -27,7 +27,11 @@ def figures(outcome: Outcome) -> dict[str, float]:
     for target in outcome.plan.targets:
         name = target.replace("-", "_")
         mine = [kill for kill in outcome.kills if kill.target == target]
-        times = {"next_ack": [k.ack_s for k in mine], "silent": [k.silent_s for k in mine], "ready": [k.whole_s for k in mine]}
+        times = {
+            "next_ack": [k.ack_s for k in mine],
+            "silent": [k.silent_s for k in mine],
+            "ready": [k.whole_s for k in mine],
+        }
         for kind, values in times.items():
             for label, percent in (("p50", 50), ("p99", 99), ("max", 100)):
                 found[f"chaos_{name}_{kind}_{label}_ms"] = round(percentile(values, percent) * 1000, 1)

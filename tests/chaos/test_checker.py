@@ -9,13 +9,43 @@ from .history import Evidence, History, Live, Logged, Push, Request, Stream, che
 def honest() -> History:
     """Two clients, three requests (one of two events), one stream, all as it should be."""
     requests = [
-        Request(client="aa", number=1, ids=("a1",), durability="disk", sent_at=1, acked_at=2, seq_first=1, seq_last=1),
         Request(
-            client="bb", number=1, ids=("b1", "b2"), durability="os", sent_at=1, acked_at=2, seq_first=2, seq_last=3
+            client="aa",
+            number=1,
+            ids=("a1",),
+            durability="disk",
+            sent_at=1,
+            acked_at=2,
+            seq_first=1,
+            seq_last=1,
         ),
-        Request(client="aa", number=2, ids=("a2",), durability="disk", sent_at=2, acked_at=3, seq_first=4, seq_last=4),
+        Request(
+            client="bb",
+            number=1,
+            ids=("b1", "b2"),
+            durability="os",
+            sent_at=1,
+            acked_at=2,
+            seq_first=2,
+            seq_last=3,
+        ),
+        Request(
+            client="aa",
+            number=2,
+            ids=("a2",),
+            durability="disk",
+            sent_at=2,
+            acked_at=3,
+            seq_first=4,
+            seq_last=4,
+        ),
     ]
-    log = [Logged(1, "a1", "aa", 1), Logged(2, "b1", "bb", 1), Logged(3, "b2", "bb", 1), Logged(4, "a2", "aa", 2)]
+    log = [
+        Logged(1, "a1", "aa", 1),
+        Logged(2, "b1", "bb", 1),
+        Logged(3, "b2", "bb", 1),
+        Logged(4, "a2", "aa", 2),
+    ]
     pushes = [Push(1, 2, ((1, "a1"), (2, "b1"))), Push(3, 4, ((3, "b2"), (4, "a2")))]
     return History(
         requests=requests,
@@ -105,7 +135,10 @@ def test_half_a_request_is_found() -> None:
     ("pushes", "kind"),
     [
         ([Push(1, 2, ((1, "a1"), (2, "b1"))), Push(4, 4, ((4, "a2"),))], "stream gap"),
-        ([Push(1, 2, ((1, "a1"), (2, "b1"))), Push(2, 4, ((2, "b1"), (3, "b2"), (4, "a2")))], "stream repeat"),
+        (
+            [Push(1, 2, ((1, "a1"), (2, "b1"))), Push(2, 4, ((2, "b1"), (3, "b2"), (4, "a2")))],
+            "stream repeat",
+        ),
         ([Push(1, 4, ((1, "a1"), (2, "b1"), (4, "a2")))], "stream content"),
         ([Push(1, 3, ((1, "a1"), (2, "b1"), (3, "b2")))], "stream end"),
     ],

@@ -82,7 +82,7 @@ class LiveWatcher(Watcher):
                 result = live.update(_PAUSE_S)
                 if result is not None:
                     self.live.seqs.append(result.seq)
-            self.live.shown = [row["id"] for row in live_rows(live)]
+            self.live.shown = [str(row["id"]) for row in live_rows(live)]
             self.live.expected = [row["id"] for row in db.query(NEWEST).dicts()]
 
 

@@ -15,7 +15,7 @@ import psutil
 
 from keepdb.client import Database
 from keepdb.client.sidecar import program
-from keepdb.runtime.secret_frame import HostFrame, encode_frame
+from keepdb.runtime.host_frame import HostFrame, encode_frame
 from messages.control import ActorStatus
 
 PASSPHRASE = "four plain words suffice"

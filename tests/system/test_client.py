@@ -13,7 +13,9 @@ from messages.base import FRAME_BYTES_MAX
 
 
 @pytest.mark.parametrize("value", [2**70, object(), float, {1, object()}])
-def test_a_value_that_cannot_be_sent_is_refused_and_costs_no_number(shared_db: Database, value: object) -> None:
+def test_a_value_that_cannot_be_sent_is_refused_and_costs_no_number(
+    shared_db: Database, value: object
+) -> None:
     with pytest.raises(KeepError) as refused:
         shared_db.commit("personas.created", {"name": "Ada", "settings": {"x": value}})
     assert refused.value.code == "malformed_message"

@@ -91,7 +91,9 @@ def test_an_idempotency_key_survives_a_restart(start: Start) -> None:
 def test_the_events_of_a_commit_are_kept_together_or_not_at_all(shared_db: Database) -> None:
     one, two = fresh(), fresh()
     with pytest.raises(KeepError) as refused:
-        shared_db.commit_all([persona(one), NewEvent(type="personas.updated", id="nobody", data={"name": "x"})])
+        shared_db.commit_all(
+            [persona(one), NewEvent(type="personas.updated", id="nobody", data={"name": "x"})]
+        )
     assert refused.value.code == "not_found"
     assert shared_db.get("personas", one) is None
 
@@ -102,21 +104,24 @@ def test_the_events_of_a_commit_are_kept_together_or_not_at_all(shared_db: Datab
 
 def test_a_refused_commit_leaves_those_beside_it_alone(shared_db: Database) -> None:
     ids = [fresh() for _ in range(20)]
-    pending = [shared_db.submit([persona(id, **({"usageCount": -1} if n % 5 == 0 else {}))]) for n, id in enumerate(ids)]
+    pending = [
+        shared_db.submit([persona(one, **({"usageCount": -1} if n % 5 == 0 else {}))])
+        for n, one in enumerate(ids)
+    ]
 
     outcomes = []
-    for one in pending:
+    for commit in pending:
         try:
-            outcomes.append(one.receipt().ids[0])
+            outcomes.append(commit.receipt().ids[0])
         except KeepError as error:
             outcomes.append(error.code)
 
-    good = [id for n, id in enumerate(ids) if n % 5]
+    good = [one for n, one in enumerate(ids) if n % 5]
     assert [outcome for outcome in outcomes if outcome in ids] == good
     assert {outcome for outcome in outcomes if outcome not in ids} == {outcomes[0]}
     shared_db.last_seq = shared_db.writer_status().seq
-    for n, id in enumerate(ids):
-        assert (shared_db.get("personas", id) is None) == (n % 5 == 0)
+    for n, one in enumerate(ids):
+        assert (shared_db.get("personas", one) is None) == (n % 5 == 0)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +132,18 @@ def test_a_refused_commit_leaves_those_beside_it_alone(shared_db: Database) -> N
         ("personas.created", {"name": "x", "colour": "red"}, ("personas", "colour")),
         ("personas.created", {"name": "x" * 201}, ("personas", "name", "200")),
         ("personas.created", {"name": "x", "usageCount": -1}, ("personas", "usageCount", "-1", "0")),
-        ("memoryEntities.created", {"name": "x", "type": "dream"}, ("memoryEntities", "type", "dream", "person")),
+        (
+            "memoryEntities.created",
+            {"name": "x", "type": "dream"},
+            ("memoryEntities", "type", "dream", "person"),
+        ),
         ("memoryEntities.created", {"name": "x", "type": "event", "importance": 2**64 - 1}, ("importance",)),
         ("memoryEntities.created", {"name": "x", "type": "event", "embedding": [1.0, "a"]}, ("embedding",)),
-        ("memoryEntities.created", {"name": "x", "type": "event", "embedding": [float("nan")]}, ("embedding",)),
+        (
+            "memoryEntities.created",
+            {"name": "x", "type": "event", "embedding": [float("nan")]},
+            ("embedding",),
+        ),
         ("dragons.created", {"name": "x"}, ("dragons",)),
         ("personas.hatched", {"name": "x"}, ("personas.hatched",)),
         ("", {}, ()),
@@ -152,8 +165,8 @@ def test_a_validation_error_names_place_finding_and_allowance(
 
 def test_a_client_reads_its_own_writes_at_every_worker(shared_db: Database) -> None:
     for _ in range(50):
-        id = shared_db.commit("personas.created", {"name": "Ada"}).ids[0]
-        assert shared_db.get("personas", id) is not None
+        (made,) = shared_db.commit("personas.created", {"name": "Ada"}).ids
+        assert shared_db.get("personas", made) is not None
 
 
 def test_a_read_of_a_position_that_does_not_come_is_refused_in_time(shared_db: Database) -> None:

@@ -82,23 +82,29 @@ def test_a_full_disk_refuses_commits_by_name_and_reads_go_on(disk: Path, way: st
         fill()
 
         refusals: list[str] = []
+        slowest = 0.0
         for _ in range(40):
             began = time.monotonic()
             try:
                 acknowledged.append(db.commit("personas.created", PERSONA, timeout=5.0).ids[0])
             except KeepError as error:
                 refusals.append(error.code)
-                assert time.monotonic() - began < REFUSED_S
-                assert error.fix
+                slowest = max(slowest, time.monotonic() - began)
             assert db.get("personas", acknowledged[0]) is not None
-        assert set(refusals) <= {"disk_full", "disk_error", "storage_failed", "commit_failed", "keyring_not_written"}
+        assert set(refusals) <= {
+            "disk_full",
+            "disk_error",
+            "storage_failed",
+            "commit_failed",
+            "keyring_not_written",
+        }
         assert len(refusals) > 5
+        assert slowest < REFUSED_S
         assert db.writer_status().seq >= 20
 
         free()
         wait_until(lambda: commits(db, acknowledged), 10)
-        for id in acknowledged:
-            assert db.get("personas", id) is not None
+        assert all(db.get("personas", kept) is not None for kept in acknowledged)
         assert {actor.pid for actor in db.status().actors} == pids
 
 
@@ -109,5 +115,3 @@ def commits(db: Database, acknowledged: list[str]) -> bool:
     except KeepError:
         return False
     return True
-
-

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -11,8 +12,8 @@ from conftest import Start
 from hosting import actors, all_running, wait_until
 
 from keepdb.client import ChangeStream, Database, KeepError, LiveQuery, NewEvent, connect
-from messages.commits import Rebuild
 from messages.base import Done
+from messages.commits import Rebuild
 from messages.queries import Changes, Rehydrate
 
 
@@ -128,14 +129,15 @@ def test_a_change_stream_from_the_beginning_covers_every_seq_once(shared_db: Dat
 def test_a_filtered_change_stream_still_covers_every_seq(shared_db: Database) -> None:
     """Verifies: L3."""
     start = shared_db.writer_status().seq
+    persona = uuid4().hex
     with shared_db.changes(start, ["personas"]) as stream:
-        shared_db.commit("personas.created", {"name": "Ada"}, id=(id := uuid4().hex))
+        shared_db.commit("personas.created", {"name": "Ada"}, id=persona)
         memory(shared_db, "x", "w")
         pushes = collect(stream, start + 2)
 
     assert_gap_free(pushes, start, start + 2)
     rows = [row for push in pushes if isinstance(push, Changes) for row in push.rows]
-    assert [tuple(row[1:]) for row in rows] == [("personas", "insert", id)]
+    assert [tuple(row[1:]) for row in rows] == [("personas", "insert", persona)]
 
 
 def test_a_stream_survives_the_death_of_its_actor_without_gap(start: Start) -> None:
@@ -153,7 +155,7 @@ def test_a_stream_survives_the_death_of_its_actor_without_gap(start: Start) -> N
                 for n in range(10, 20):
                     memory(db, f"{round_}{n}", "w")
                 pushes += collect(stream, 20 * (round_ + 1))
-                wait_until(lambda gone=frozenset(pids): all_running(db, gone), 10)
+                wait_until(partial(all_running, db, frozenset(pids)), 10)
             assert_gap_free(pushes, 0, 60)
             wait_until(lambda: live.update(0.2) is None and len(live.rows) == 60, 10)
 
@@ -187,7 +189,9 @@ def test_a_rebuild_while_writes_go_on_keeps_every_reader_right(start: Start) -> 
     sidecar = start()
     with sidecar.connect() as db, db.watch({"from": "uiState", "aggregates": {"n": {"count": "*"}}}) as live:
         for _ in range(4):
-            db.commit_all([NewEvent(type="uiState.created", data={"windowId": "w", "name": "n"}) for _ in range(500)])
+            db.commit_all(
+                [NewEvent(type="uiState.created", data={"windowId": "w", "name": "n"}) for _ in range(500)]
+            )
         before = db.writer_status()
         with ChangeStream(db.link, "query-1", before.seq, ()) as stream:
             rebuild(sidecar.data)
@@ -197,8 +201,8 @@ def test_a_rebuild_while_writes_go_on_keeps_every_reader_right(start: Start) -> 
                 written += 1
                 assert written < 2_000, "the rebuild does not come to an end"
             for n in range(20):
-                id = memory(db, f"after {n}", "w")
-                assert db.get("uiState", id) is not None
+                made = memory(db, f"after {n}", "w")
+                assert db.get("uiState", made) is not None
             total = 2_000 + written + 20
             pushes = collect(stream, total)
             assert sum(isinstance(push, Rehydrate) for push in pushes) == 1

@@ -64,7 +64,9 @@ def test_a_frame_without_a_secret_makes_no_keyring(tmp_path: Path) -> None:
 def test_a_wrong_passphrase_opens_nothing_and_changes_no_data(start: Start, tmp_path: Path) -> None:
     start().stop()
     data = tmp_path / "db"
-    before = {name: at for name, at in fingerprint(data).items() if name.split("/")[0] not in ("lock", "logs")}
+    before = {
+        name: at for name, at in fingerprint(data).items() if name.split("/")[0] not in ("lock", "logs")
+    }
 
     with pytest.raises(KeepError) as refused:
         start(passphrase="another five plain words here")

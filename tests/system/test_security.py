@@ -1,5 +1,6 @@
 """From the attacker's chair: strangers, wrong roles, malformed bytes, and eyes on every file and process."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from keepdb.client import Database, Sidecar
 from keepdb.client.link import Endpoint
 from keepdb.fabric.keys import KeyPair
 from keepdb.fabric.sockets import build_socket
-from keepdb.runtime.secret_frame import HostFrame, encode_frame
+from keepdb.runtime.host_frame import HostFrame, encode_frame
 from messages.base import FRAME_BYTES_MAX, Message, encode
 from messages.commits import Commit, NewEvent, Rebuild, WriterStatus
 from messages.control import GetHealth, GetStatus
@@ -53,7 +54,7 @@ class Peer:
 
 def app_keys(sidecar: Sidecar) -> KeyPair:
     """The key pair of role app that the sidecar was started with."""
-    return sidecar._own  # noqa: SLF001 -- the attacker in the app's own process has it too
+    return sidecar._own
 
 
 @pytest.fixture
@@ -105,7 +106,10 @@ def test_internal_services_are_not_offered_and_refuse_the_apps_key(
         ("writer", Rebuild()),
         ("writer", {"type": "seal", "items": []}),
         ("supervisor", {"type": "heartbeat", "incarnation": 1}),
-        ("supervisor", {"type": "failed", "incarnation": 1, "code": "x", "message": "x", "fix": "x", "permanent": True}),
+        (
+            "supervisor",
+            {"type": "failed", "incarnation": 1, "code": "x", "message": "x", "fix": "x", "permanent": True},
+        ),
         ("health", {"type": "actor_report", "figures": {}}),
         ("query-1", {"type": "cache_at", "path": "/etc"}),
         ("query-1", {"type": "state_switched", "generation": 9, "path": "../../etc/passwd", "seq": 1}),
@@ -129,7 +133,9 @@ def test_a_viewer_reads_and_does_not_write(start: Start, tmp_path: Path, peers: 
     frame = HostFrame(passphrase="four plain words suffice", clients={viewer.public.decode(): "viewer"})
     host = Host(tmp_path / "db", encode_frame(frame))
     line = host.line()
-    endpoints = {name: Endpoint(name, at, line["server_keys"][name]) for name, at in line["endpoints"].items()}
+    endpoints = {
+        name: Endpoint(name, at, line["server_keys"][name]) for name, at in line["endpoints"].items()
+    }
     try:
         with Database(endpoints, viewer) as db:
             assert db.query({"from": "personas"}).rows == []
@@ -148,9 +154,14 @@ def test_a_viewer_reads_and_does_not_write(start: Start, tmp_path: Path, peers: 
 def valid_messages() -> list[tuple[str, bytes]]:
     """One of each that an app sends, to be bent."""
     commit = Commit(
-        client=b"c" * 16, number=1, first_unanswered=1, events=(NewEvent(type="personas.created", data={"name": "x"}),)
+        client=b"c" * 16,
+        number=1,
+        first_unanswered=1,
+        events=(NewEvent(type="personas.created", data={"name": "x"}),),
     )
-    query = Query(source="personas", where={"name": "x", "or": [{"usageCount": {">": 3}}]}, order_by=("-name",))
+    query = Query(
+        source="personas", where={"name": "x", "or": [{"usageCount": {">": 3}}]}, order_by=("-name",)
+    )
     return [
         ("writer", encode(commit)),
         ("writer", encode(WriterStatus())),
@@ -178,7 +189,9 @@ def mutant(source: bytes, rng: random.Random) -> bytes:
             case 3:
                 data[at:at] = data[at : at + rng.randint(1, 16)]
             case _:
-                data[at : at + 1] = rng.choice([b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xa3\xff\xfe\xfd", b"\xcf" + b"\xff" * 8])
+                data[at : at + 1] = rng.choice(
+                    [b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xa3\xff\xfe\xfd", b"\xcf" + b"\xff" * 8]
+                )
     return bytes(data)
 
 
@@ -202,7 +215,9 @@ def test_ten_thousand_malformed_messages_harm_nobody(start: Start, peers: list[P
 def malformed_rounds(sidecar: Sidecar, rng: random.Random, peers: list[Peer], count: int) -> dict[str, int]:
     """Send mutants, at most 500 unanswered at a time; how often each code (or type of answer) came."""
     sources = valid_messages()
-    by_service = {service: Peer(sidecar, service, app_keys(sidecar)) for service in sorted({s for s, _ in sources})}
+    by_service = {
+        service: Peer(sidecar, service, app_keys(sidecar)) for service in sorted({s for s, _ in sources})
+    }
     peers += by_service.values()
     found: dict[str, int] = {}
     for number in range(count):
@@ -219,11 +234,13 @@ def malformed_rounds(sidecar: Sidecar, rng: random.Random, peers: list[Peer], co
 
 def drain(peer: Peer, found: dict[str, int]) -> None:
     """Take in every answer up to that of a last, valid request."""
-    peer.socket.send_multipart([b"last", encode(Ping())])
+    # A request id is good for one request of a connection; a copy of it would not be answered again.
+    last = os.urandom(8)
+    peer.socket.send_multipart([last, encode(Ping())])
     while peer.socket.poll(5_000):
         frames = peer.socket.recv_multipart()
         answer = msgspec.msgpack.decode(frames[-1])
-        if frames[0] == b"last":
+        if frames[0] == last:
             return
         code = answer.get("code", answer["type"])
         if code == "internal_error":
@@ -271,7 +288,9 @@ def test_odd_frames_are_refused_or_ignored(
     assert refusal(answer)["code"] == "malformed_message"
 
 
-def test_a_frame_over_the_limit_drops_its_sender_only(shared: Sidecar, shared_db: Database, peers: list[Peer]) -> None:
+def test_a_frame_over_the_limit_drops_its_sender_only(
+    shared: Sidecar, shared_db: Database, peers: list[Peer]
+) -> None:
     """Verifies: L8."""
     peers.append(app := Peer(shared, "writer", app_keys(shared)))
 
@@ -279,7 +298,9 @@ def test_a_frame_over_the_limit_drops_its_sender_only(shared: Sidecar, shared_db
     assert shared_db.commit("personas.created", {"name": "Ada"}).ids
 
 
-def test_a_peer_that_never_reads_holds_up_nobody(shared: Sidecar, shared_db: Database, peers: list[Peer]) -> None:
+def test_a_peer_that_never_reads_holds_up_nobody(
+    shared: Sidecar, shared_db: Database, peers: list[Peer]
+) -> None:
     """Verifies: L8."""
     peers.append(deaf := Peer(shared, "query-1", app_keys(shared)))
     request = encode(Read(query=Query(source="personas", limit=1)))
@@ -312,10 +333,12 @@ def secrets_of(db: Database) -> None:
     talk = db.commit("conversations.created", {"title": f"{CANARY}-title", "personaId": persona}).ids[0]
     db.call("conversations", "addMessage", talk, {"role": "user", "content": f"{CANARY}-message"})
     db.commit("workflows.created", {"name": f"{CANARY}-flow", "definition": {"x": f"{CANARY}-def"}})
-    db.commit("uiState.created", {"windowId": "w", "name": f"{CANARY}-ui", "document": {"x": f"{CANARY}-doc"}})
+    db.commit(
+        "uiState.created", {"windowId": "w", "name": f"{CANARY}-ui", "document": {"x": f"{CANARY}-doc"}}
+    )
     with pytest.raises(Exception, match="validation"):
         db.commit("personas.created", {"name": [f"{CANARY}-refused"]})
-    with pytest.raises(Exception, match="fix|SQL|sql"):
+    with pytest.raises(Exception, match="nowhere"):
         db.sql(f"SELECT '{CANARY}-sql' FROM nowhere")
     for collection in ("personas", "memoryEntities", "conversations", "workflows", "uiState"):
         for _ in range(4):

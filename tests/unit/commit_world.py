@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import keepdb
-
 from keepdb.clock import SystemClock
 from keepdb.commit.group import Committed, GroupCommit
 from keepdb.commit.inflight import InFlight
 from keepdb.commit.intake import Answer, Asked
-from keepdb.commit.sealing_plan import SealItem
 from keepdb.commit.store import Places, Store
 from keepdb.crypto import kdf, keyring
 from keepdb.crypto.sealing import Sealer
 from keepdb.crypto.slots import Secrets
 from keepdb.errors import KeepError, Unavailable
+from keepdb.fabric.vault import SealItem
 from keepdb.schema.ddl import compile_ddl
 from keepdb.schema.load import load_schema
 from keepdb.storage.changes import RingLimits
@@ -46,12 +45,25 @@ class World:
         self.store = Store(self._places(), SCHEMA, DDL, self.open_bodies, SystemClock(), lambda: None)
         self.in_flight = InFlight(data / "writer.inflight")
         self.group = GroupCommit(
-            self.store, self.in_flight, self._seal, SystemClock(), os.urandom, requests_max=64, events_max=1000
+            self.store,
+            self.in_flight,
+            self._seal,
+            SystemClock(),
+            os.urandom,
+            requests_max=64,
+            events_max=1000,
         )
 
     def _places(self) -> Places:
-        keys = [kdf.derive(self.root, label) for label in (kdf.FILE_LOG, kdf.FILE_STATE, kdf.ANCHOR)]
-        return Places(self.data, *keys, self.db_id, b"d" * 16, RingLimits())
+        return Places(
+            self.data,
+            kdf.derive(self.root, kdf.FILE_LOG),
+            kdf.derive(self.root, kdf.FILE_STATE),
+            kdf.derive(self.root, kdf.ANCHOR),
+            self.db_id,
+            b"d" * 16,
+            RingLimits(),
+        )
 
     def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
         if not self.sealing:
@@ -85,7 +97,9 @@ class World:
         return receipts
 
     def count(self, table: str) -> int:
-        return int(self.store.state.connection.execute(f'SELECT count(*) FROM "{table}"').fetchall()[0][0])
+        ((rows,),) = self.store.state.connection.execute(f'SELECT count(*) FROM "{table}"').fetchall()
+        assert isinstance(rows, int)
+        return rows
 
     def close(self) -> None:
         self.store.close()
@@ -97,7 +111,11 @@ def codes(answers: list[Answer]) -> list[str]:
 
 
 def commit(
-    number: int, *events: NewEvent, client: bytes = CLIENT, unanswered: int | None = None, key: str | None = None
+    number: int,
+    *events: NewEvent,
+    client: bytes = CLIENT,
+    unanswered: int | None = None,
+    key: str | None = None,
 ) -> Commit:
     """A request; without events it creates one persona. unanswered: the lowest number without answer."""
     return Commit(

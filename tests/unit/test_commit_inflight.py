@@ -81,7 +81,9 @@ def test_a_full_group_and_its_suspects_fit(path: Path) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(damage=st.binary(max_size=400))
-def test_a_note_full_of_nonsense_is_taken_for_empty(damage: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_note_full_of_nonsense_is_taken_for_empty(
+    damage: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("note") / "writer.inflight"
     path.write_bytes(damage)
 

@@ -305,3 +305,36 @@ def test_a_failed_query_leaves_no_transaction_open(world: World) -> None:
         with pytest.raises(KeepError):
             world.sql(sql)
         assert not world.connection.in_transaction
+
+
+@pytest.mark.parametrize(
+    ("sql", "volatile"),
+    [
+        ("SELECT date('now') AS d", True),
+        ("SELECT CURRENT_TIMESTAMP AS d", True),
+        ("SELECT id FROM things WHERE w < unixepoch() * 1000", True),
+        ("SELECT id FROM things WHERE i IN (SELECT STRFTIME('%s', 'now'))", True),
+        ("WITH q AS (SELECT julianday('now') AS d) SELECT d FROM q", True),
+        ("SELECT id, upper(t) AS t FROM things", False),
+        ("SELECT count(*) AS n FROM things", False),
+    ],
+)
+def test_sql_that_may_depend_on_the_clock_is_known(world: World, sql: str, volatile: bool) -> None:
+    """Verifies: L9. An earlier result of it says nothing about the present one."""
+    for _ in range(2):
+        assert world.reader.plan(None, Sql(sql=sql)).volatile is volatile
+
+
+def test_structured_queries_do_not_depend_on_the_clock(world: World) -> None:
+    assert world.reader.plan(Query(source="things"), None).volatile is False
+
+
+def test_a_statement_in_constant_use_never_loses_the_tables_it_reads(world: World) -> None:
+    """Verifies: L9. SQLite's library keeps a statement longer than we keep its plan; read anew, the plan must name
+    its tables again, or its cached result would never change."""
+    hot = Sql(sql="SELECT count(*) AS n FROM others")
+    for number in range(600):
+        world.reader.plan(None, Sql(sql=f"SELECT {number} AS x"))
+        plan = world.reader.plan(None, hot)
+        world.reader.run(plan)
+        assert plan.tables == {"others"}

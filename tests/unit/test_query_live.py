@@ -81,9 +81,7 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with world_in(tmp_path) as world:
         world.put("things", *({"id": name, "i": n} for n, name in enumerate("abc")))
-        yield Stage(
-            world, QueryLimits(windows=3, subscriptions=5, subscriptions_per_client=4, credit_max=100)
-        )
+        yield Stage(world, QueryLimits(windows=3, credit_max=100))
 
 
 def test_the_first_push_is_a_snapshot_and_the_next_are_differences(stage: Stage) -> None:
@@ -266,15 +264,10 @@ def test_limits_are_refused_by_name(stage: Stage) -> None:
     for n in range(3):
         stage.subscribe(str(n), stage.plan(limit=n + 1))
     assert refused("x", limit=4) == "live_too_many_windows"
-    stage.subscribe("3", stage.plan(limit=1))
-    assert refused("x") == "live_too_many_subscriptions"
-    stage.subscribe("4", stage.plan(limit=1), YOU)
-    assert refused("x", YOU) == "live_too_many_subscriptions"
-    stage.engine.unsubscribe(ME, "3")
     assert refused("0") == "live_duplicate"
     assert refused("x", credit=0) == "query_bad_value"
     assert refused("x", credit=101) == "query_bad_value"
-    assert (stage.engine.windows, stage.engine.subscribers) == (3, 4)
+    assert (stage.engine.windows, stage.engine.subscribers) == (3, 3)
     assert not stage.engine.unsubscribe(ME, "3")
     assert stage.engine.has(YOU, "4")
 
