@@ -54,7 +54,8 @@ class PeerDown(Message, frozen=True, tag="peer_down"):
 
 
 class ActorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One row of `status`. state: starting, ready, stable, busy, degraded, backoff, stopping, stopped."""
+    """One row of `status`. state: waiting (for what it needs), starting, ready, stable, busy, degraded, backoff,
+    failed (tried again after a while), stopped."""
 
     name: str
     pid: int

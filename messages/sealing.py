@@ -40,4 +40,3 @@ class Opened(Message, frozen=True, tag="opened"):
 
     values: tuple[bytes | None, ...]
     damaged: tuple[int, ...] = ()
-

@@ -26,7 +26,7 @@ EXAMPLES = (
 )
 #: Writer and health may be down; the table of actors is worth more than waiting for them.
 ASK_S = 1.0
-COLOURS = {"stable": "green", "ready": "green", "busy": "yellow", "starting": "yellow", "stopped": "dim"}
+COLOURS = {"stable": "green", "ready": "green", "busy": "yellow", "starting": "yellow", "waiting": "yellow"}
 
 
 @click.command(cls=Command, examples=EXAMPLES)

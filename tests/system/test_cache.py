@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
+from hosting import wait_until
 
 from keepdb.client import Database, NewEvent, Sidecar
-from messages.queries import Query, QueryFigures, QueryStatus, Read, Rows
+from messages.queries import Query, QueryFigures, QueryStatus, Read, Rows, Sql
 
 CANARY = "a very particular sentence about lighthouses"
 #: Every result is worth keeping, and one worker sees every query.
@@ -44,8 +44,8 @@ def pid_of(db: Database, name: str) -> int:
     return next(actor.pid for actor in db.status().actors if actor.name == name)
 
 
-def entries(db: Database) -> dict[str, Any]:
-    return db.health().actors.get("cache", {})
+def state_of(db: Database, name: str) -> str:
+    return next(actor.state for actor in db.status().actors if actor.name == name)
 
 
 def test_a_repeated_query_is_answered_from_the_cache_with_the_same_rows(start: Start) -> None:
@@ -116,6 +116,52 @@ def test_reads_go_on_while_the_cache_is_dead_or_its_file_is_damaged(start: Start
         damage(sidecar.data / "cache.lmdb")
         for _ in range(20):
             assert read(db).rows == expected
+
+
+def test_results_that_depend_on_the_clock_are_computed_anew_each_time(start: Start) -> None:
+    """Verifies: L9."""
+    now = Sql(sql="SELECT count(*) AS n, julianday('now') AS day FROM memoryEntities")
+    with start(settings=SETTINGS).connect() as db:
+        fill(db)
+        first = db.ask("query-1", Read(sql=now), Rows)
+        # What is offered to the cache is kept in order, so an entry of the first one would be there as well.
+        read_until_cached(db)
+        second = db.ask("query-1", Read(sql=now), Rows)
+        assert not second.cached
+        assert second.rows[0][1] > first.rows[0][1]
+
+
+def test_a_cache_that_cannot_write_rests_and_reads_go_on(start: Start) -> None:
+    """Verifies: L6, L10. The limit on file sizes is what a full disk looks like."""
+    with start(settings=SETTINGS).connect() as db:
+        fill(db)
+        expected = read_until_cached(db).rows
+        process = psutil.Process(pid_of(db, "cache"))
+        _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (4096, hard))
+        db.commit("memoryEntities.created", {"type": "task", "name": "x", "content": "x"})
+
+        def rests() -> bool:
+            assert read(db).rows == expected
+            return state_of(db, "cache") == "degraded"
+
+        wait_until(rests, 10)
+        assert pid_of(db, "cache") == process.pid
+
+        process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
+        psutil.Process(pid_of(db, "query-1")).kill()
+        assert read_until_cached(db).rows == expected
+        assert (state_of(db, "cache"), pid_of(db, "cache")) != ("degraded", process.pid)
+
+
+def test_a_database_starts_where_no_cache_can_be_made(start: Start, tmp_path: Path) -> None:
+    """Verifies: L6, L10."""
+    (tmp_path / "db").mkdir(mode=0o700)
+    (tmp_path / "db" / "cache.lmdb").write_text("in the way")
+    with start(settings=SETTINGS).connect() as db:
+        fill(db)
+        assert len(read(db).rows) == 20
+        wait_until(lambda: state_of(db, "cache") == "degraded", 10)
 
 
 def damage(folder: Path) -> None:

@@ -125,7 +125,7 @@ def test_what_the_encryption_actor_takes_for_permanent_ends_everything_at_once(t
 def test_an_actor_that_lives_but_never_becomes_ready_is_not_waited_for_forever(tmp_path: Path) -> None:
     """Verifies: L6. Its loop beats all the time."""
     defect(tmp_path / "db", "never-ready", "query-1")
-    options = ("--set", "supervisor.ready_timeout_ms=2000", "--set", "supervisor.restarts_max=1")
+    options = ("--set", "supervisor.ready_timeout_ms=4000", "--set", "supervisor.restarts_max=1")
 
     status, lines, _, _ = DefectiveHost(tmp_path / "db", *options).outcome()
 

@@ -76,7 +76,9 @@ def test_a_second_supervisor_leaves_within_a_second_and_changes_nothing(start: S
     assert errors == ""
     assert min(took for *_, took in outcomes) < 1.0
     after = fingerprint(tmp_path / "db")
-    assert sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)) == []
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    # The running database's own readers enter themselves into the cache's map.
+    assert {name for name in changed if not name.startswith("cache.lmdb")} == set()
     assert sorted(run_files(tmp_path / "db")) == files
 
 

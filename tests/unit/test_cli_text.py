@@ -46,7 +46,8 @@ def test_a_time_is_rfc_3339_in_utc_with_three_decimals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (150 * 1024, "150 KiB"), (3 << 30, "3.0 GiB")]
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (150 * 1024, "150 KiB"), (3 << 30, "3.0 GiB")],
 )
 def test_sizes_are_short(count: int, text: str) -> None:
     assert size(count) == text

@@ -269,7 +269,7 @@ def test_limits_are_refused_by_name(stage: Stage) -> None:
     assert refused("x", credit=101) == "query_bad_value"
     assert (stage.engine.windows, stage.engine.subscribers) == (3, 3)
     assert not stage.engine.unsubscribe(ME, "3")
-    assert stage.engine.has(YOU, "4")
+    assert stage.engine.has(ME, "2")
 
 
 def test_a_failure_that_may_pass_is_tried_again_with_the_next_news(stage: Stage) -> None:

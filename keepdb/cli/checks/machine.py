@@ -59,10 +59,8 @@ def _run_directory(data: Path, config: Config) -> list[Check]:
     owner = read_owner(data)
     if owner is not None and owner.is_alive():
         path = Path(owner.run)
-    elif config.transport.run_dir:
-        path = Path(config.transport.run_dir).absolute()
     else:
-        path = rundir.default_run_directory(data)
+        path = rundir.run_directory(data, config.transport.run_dir)
     return [_run_length(path, config), _run_mode(path)]
 
 

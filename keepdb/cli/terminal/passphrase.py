@@ -34,7 +34,8 @@ class PassphraseSource:
     def secrets(self) -> Secrets:
         """Ask for it now, if it has not been given. Raises KeyringError."""
         if self._given is not None:
-            return self._given
+            given, self._given = self._given, None
+            return given
         if self._recovery:
             secrets = Secrets(recovery=_prompt(f"Recovery code of {self._session.data}: "))
             secret_bytes(secrets, "recovery")
