@@ -28,7 +28,7 @@ def make_run_directory(data: Path, configured: str) -> Path:
     Raises ConfigError: `run_dir_unsafe` when others could enter it, `run_dir_too_long`, `run_dir_unusable`.
     """
     path = run_directory(data, configured)
-    if len(os.fsencode(path)) + len(LONGEST_NAME) > SOCKET_PATH_BYTES_MAX:
+    if not _fits(path):
         raise ConfigError(
             "run_dir_too_long",
             f"{path} is too long for sockets: with {LONGEST_NAME} it may have {SOCKET_PATH_BYTES_MAX} bytes.",
@@ -63,9 +63,15 @@ def run_directory(data: Path, configured: str) -> Path:
 
 def default_run_directory(data: Path) -> Path:
     """Where the sockets of `data` are unless transport.run_dir says otherwise. Nothing is created."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     owner = os.getuid() if sys.platform != "win32" else 0
-    return Path(base) / f"keepdb-{owner}" / _own_name(data)
+    # A temporary folder may itself be too deep for sockets; /tmp never is, and our folder in it is private.
+    bases = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
+    paths = [Path(base) / f"keepdb-{owner}" / _own_name(data) for base in bases if base]
+    return next((path for path in paths if _fits(path)), paths[0])
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) + len(LONGEST_NAME) <= SOCKET_PATH_BYTES_MAX
 
 
 def _own_name(data: Path) -> str:

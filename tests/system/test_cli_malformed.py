@@ -95,7 +95,9 @@ def test_every_command_is_tried() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "stdin", "status"), REFUSED, ids=lambda value: str(value)[:60])
-def test_wrong_input_is_refused_in_one_line(data: Path, arguments: list[str], stdin: str, status: int) -> None:
+def test_wrong_input_is_refused_in_one_line(
+    data: Path, arguments: list[str], stdin: str, status: int
+) -> None:
     done = run(*arguments, stdin=stdin, KEEPDB_DATA=str(data))
 
     assert done.returncode == status, done.stderr
@@ -127,7 +129,11 @@ def test_a_refused_start_makes_no_directory(tmp_path: Path, more: list[str]) -> 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"start", "demo", "doctor", "config", "restore"}))
 def test_without_a_database_every_command_says_so(tmp_path: Path, name: str) -> None:
-    arguments = {"commit": ["personas.created", "name=Ada"], "query": ["personas"], "watch": ["personas"]}.get(name, [])
+    arguments = {
+        "commit": ["personas.created", "name=Ada"],
+        "query": ["personas"],
+        "watch": ["personas"],
+    }.get(name, [])
 
     done = run(name, *arguments, "--data", str(tmp_path / "none"), "--json")
 
@@ -147,7 +153,9 @@ def test_bytes_that_are_no_text_are_refused(data: Path) -> None:
     program = [sys.executable, str(Path(__file__).parents[2] / "supervisor.py")]
 
     done = subprocess.run(
-        [*program, "commit", "personas.created", b"name=\xff\xfe", "--data", str(data)], capture_output=True, timeout=60
+        [*program, "commit", "personas.created", b"name=\xff\xfe", "--data", str(data)],
+        capture_output=True,
+        timeout=60,
     )
 
     assert done.returncode != 0

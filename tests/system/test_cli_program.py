@@ -132,7 +132,9 @@ def test_the_recovery_code_opens_the_database(own: Path) -> None:
     code = next(line.split()[-1] for line in done.stderr.splitlines() if "Recovery code:" in line)
     run("stop", "--data", str(own))
 
-    done = run("start", "--data", str(own), "--detach", "--passphrase-stdin", "--recovery-code", stdin=f"{code}\n")
+    done = run(
+        "start", "--data", str(own), "--detach", "--passphrase-stdin", "--recovery-code", stdin=f"{code}\n"
+    )
 
     assert done.returncode == 0, done.stderr
 
@@ -206,7 +208,9 @@ def test_pages_join_up_and_select_order_and_sql_work(data: Path) -> None:
     first = data_of(run(*page, *at))
     second = data_of(run(*page, "--after", first["cursor"], *at))
     counted = data_of(run("query", "workflows", "--aggregate", "n=count(*)", *at))
-    by_sql = data_of(run("query", "--sql", "SELECT name FROM workflows WHERE name = :n", "--param", "n=w3", *at))
+    by_sql = data_of(
+        run("query", "--sql", "SELECT name FROM workflows WHERE name = :n", "--param", "n=w3", *at)
+    )
 
     assert [row["name"] for row in first["rows"] + second["rows"]] == ["w4", "w3", "w2", "w1", "w0"]
     assert counted["rows"] == [{"n": 5}]
@@ -249,7 +253,17 @@ def test_watch_changes_begins_where_it_is_told(data: Path) -> None:
     """Verifies: L3"""
     made = data_of(run("commit", "personas.created", "name=Cy", "--data", str(data), "--json"))
 
-    done = run("watch", "--changes", "--after", str(made["seqLast"] - 1), "--count", "1", "--json", "--data", str(data))
+    done = run(
+        "watch",
+        "--changes",
+        "--after",
+        str(made["seqLast"] - 1),
+        "--count",
+        "1",
+        "--json",
+        "--data",
+        str(data),
+    )
 
     first = json.loads(done.stdout.splitlines()[0])
     assert (first["seq"], first["op"], first["id"]) == (made["seqLast"], "insert", made["ids"][0])
@@ -353,9 +367,7 @@ def test_logs_can_be_followed(data: Path) -> None:
 def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("query: {workers: 3}\n")
 
-    found = data_of(
-        run("config", "show", "--set", "logs.level=debug", "--json", "--data", str(tmp_path))
-    )
+    found = data_of(run("config", "show", "--set", "logs.level=debug", "--json", "--data", str(tmp_path)))
 
     assert found["settings"]["query"]["workers"] == 3
     assert found["origins"]["query.workers"] == str(tmp_path / "config.yaml")

@@ -19,7 +19,12 @@ CLEAN = {
 
 def run(*arguments: str, stdin: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*PROGRAM, *arguments], input=stdin, capture_output=True, text=True, timeout=100, env={**CLEAN, **environment}
+        [*PROGRAM, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**CLEAN, **environment},
     )
 
 
@@ -31,7 +36,16 @@ def data_of(done: "subprocess.CompletedProcess[str]", status: int = 0) -> dict[s
 
 def start(data: Path, *options: str) -> dict[str, Any]:
     return data_of(
-        run("start", "--data", str(data), "--detach", "--passphrase-stdin", "--json", *options, stdin=f"{PASSPHRASE}\n")
+        run(
+            "start",
+            "--data",
+            str(data),
+            "--detach",
+            "--passphrase-stdin",
+            "--json",
+            *options,
+            stdin=f"{PASSPHRASE}\n",
+        )
     )
 
 

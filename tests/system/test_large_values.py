@@ -9,7 +9,9 @@ from messages.queries import QueryFigures, QueryStatus
 
 Start = Callable[..., Sidecar]
 
-SLOW_SQL = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 2000000) SELECT max(x) FROM c"
+SLOW_SQL = (
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 2000000) SELECT max(x) FROM c"
+)
 
 
 def memory(summary_chars: int) -> NewEvent:

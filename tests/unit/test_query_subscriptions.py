@@ -11,6 +11,7 @@ from keepdb.query.limits import QueryLimits
 from keepdb.query.streams import ChangeStreams
 from keepdb.query.subscriptions import Subscriptions
 from keepdb.storage import StateFile
+from keepdb.storage.connection import rows
 from messages.queries import Changes, Query, Rehydrate, SubscribeChanges
 
 ME, YOU = b"client 1", b"client 2"
@@ -114,9 +115,9 @@ def test_a_ring_that_can_be_read_gives_changes(world: World) -> None:
 
 def root_page(state: StateFile) -> tuple[int, int]:
     """Number of the ring's first page, and the size of pages."""
-    number = state.connection.execute("SELECT rootpage FROM sqlite_master WHERE name = '_changes'").fetchall()
-    size = state.connection.execute("PRAGMA page_size").fetchall()
-    return int(number[0][0]), int(size[0][0])
+    ((number,),) = rows(state.connection, "SELECT rootpage FROM sqlite_master WHERE name = '_changes'")
+    ((size,),) = rows(state.connection, "PRAGMA page_size")
+    return number, size
 
 
 def damage_page(path: Path, page: tuple[int, int]) -> None:
