@@ -79,7 +79,7 @@ def _run(
     config = load_config(tuple(files), options.settings)
     lock, run = start.take_directory(options.data, config)
     try:
-        context = start.process_context(config, registry.preload)
+        context = start.process_context(config, registry.preload, run)
         set_up_logging(options.data / "logs", "supervisor", config.logs)
         frame = get_frame()
         schema, ddl = start.open_schema(options.data, context)

@@ -7,6 +7,7 @@ same directory fails in the first step.
 import multiprocessing
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -78,8 +79,12 @@ class Opened(msgspec.Struct, frozen=True):
         return f"Opened(db_id={self.db_id.hex()})"
 
 
-def process_context(config: Config, preload: tuple[str, ...]) -> ProcessContext:
-    """How children are started. The forkserver begins to import at once, while we read secrets."""
+def process_context(config: Config, preload: tuple[str, ...], run: Path) -> ProcessContext:
+    """How children are started. The forkserver begins to import at once, while we read secrets.
+
+    Its own socket goes beside ours: the system's temporary folder may be too deep for sockets.
+    """
+    tempfile.tempdir = str(run.parent)
     if config.start_method == "spawn":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
