@@ -132,7 +132,7 @@ class Database:
                 budget_ms=int(timeout * 1000),
             )
 
-        pending = self.link.start("writer", make, timeout)
+        pending = self.link.start("writer", make, timeout, in_order=True)
         # A number is only used up by what was sent, or the next request would wait for it for ever.
         self._number = number
         self._unanswered[number] = pending

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import zmq
 
+from keepdb.client.resending import ResendClock
 from keepdb.clock import Clock
 from keepdb.errors import InvalidRequest, KeepError, Unavailable
 from keepdb.fabric.keys import KeyPair
@@ -21,10 +22,6 @@ from messages.base import FRAME_BYTES_MAX, Done, Message, Refused, Request, deco
 
 Answer = TypeVar("Answer", bound=Message)
 
-#: First pause before an unanswered request is sent again; each further pause is half as long again.
-RESEND_S, RESEND_FACTOR, RESEND_S_MAX = 0.1, 1.5, 1.0
-#: First pause after a passing refusal; it grows likewise, because a restart takes 100 ms or a minute.
-PASSING_S = 0.01
 #: Refusals that only mean "not at this moment"; the request is repeated as it is.
 PASSING = frozenset({"out_of_order", "outcome_unknown", "peer_silent", "peer_unknown"})
 
@@ -51,16 +48,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Pending:
-    """A request on its way. make: builds the message anew for every sending."""
+    """A request on its way. make: builds the message anew for every sending. clock: None = it is sent once."""
 
-    def __init__(self, service: str, make: Callable[[], Message], deadline: float, resend: bool) -> None:
+    def __init__(
+        self, service: str, make: Callable[[], Message], deadline: float, clock: ResendClock | None
+    ) -> None:
         self.service = service
         self.make = make
         self.deadline = deadline
-        self.resend = resend
-        self.next_send = 0.0
-        self.pause = RESEND_S
-        self.passing_pause = PASSING_S
+        self.clock = clock
         self.answer: Message | None = None
         self.given_up = False
 
@@ -83,17 +79,29 @@ class Link:
         self._poller = zmq.Poller()
         self._pending: dict[bytes, Pending] = {}
         self._ids = count(1)
+        self._in_order = ResendClock()
 
     def start(
-        self, service: str, make: Callable[[], Message], timeout: float, *, resend: bool = True
+        self,
+        service: str,
+        make: Callable[[], Message],
+        timeout: float,
+        *,
+        resend: bool = True,
+        in_order: bool = False,
     ) -> Pending:
-        """Send a request now; wait for it with `finish`. timeout in seconds.
+        """Send a request now; wait for it with `finish`. timeout in seconds. in_order: see resending.py.
 
         Raises InvalidRequest: `malformed_message` for values the wire does not know, `message_too_large`.
         """
-        pending = Pending(service, make, self.clock.monotonic() + timeout, resend)
+        now = self.clock.monotonic()
+        clock = (self._in_order if in_order else ResendClock()) if resend else None
+        pending = Pending(service, make, now + timeout, clock)
         request_id = next(self._ids).to_bytes(8, "big")
-        self._send(request_id, pending, self.clock.monotonic())
+        self._send(request_id, pending)
+        if clock is not None and not (in_order and self._waits_in_order()):
+            clock.progressed(now)
+            clock.sent(now)
         # Only now: what cannot be sent at all must not be tried again and again.
         self._pending[request_id] = pending
         return pending
@@ -136,16 +144,20 @@ class Link:
     def pump(self, limit: float) -> None:
         """Take in what has arrived, send again what is due; waits at most `limit` seconds for something."""
         now = self.clock.monotonic()
-        due = min((p.next_send for p in self._pending.values() if p.resend), default=now + limit)
+        due = min((p.clock.due for p in self._pending.values() if p.clock is not None), default=now + limit)
         wait_ms = int(max(0.0, min(limit, due - now)) * 1000 + 0.999)
         for socket, _ in self._poller.poll(wait_ms):
             self._receive(socket)
         now = self.clock.monotonic()
+        again: set[ResendClock] = set()
         for request_id, pending in list(self._pending.items()):
             if now >= pending.deadline:
                 self._drop(pending)
-            elif pending.resend and now >= pending.next_send:
-                self._send(request_id, pending, now)
+            elif pending.clock is not None and now >= pending.clock.due:
+                self._send(request_id, pending)
+                again.add(pending.clock)
+        for clock in again:
+            clock.sent(now)
 
     def close(self) -> None:
         self._context.destroy(linger=0)
@@ -167,16 +179,18 @@ class Link:
         pending = self._pending.get(request_id)
         if pending is None:
             return
-        if isinstance(message, Refused) and message.code in PASSING and pending.resend:
-            pending.next_send = self.clock.monotonic() + pending.passing_pause
-            pending.passing_pause = min(pending.passing_pause * RESEND_FACTOR, RESEND_S_MAX)
+        if isinstance(message, Refused) and message.code in PASSING and pending.clock is not None:
+            pending.clock.refused_for_now()
             return
         pending.answer = message
         del self._pending[request_id]
+        if pending.clock is not None:
+            pending.clock.progressed(self.clock.monotonic())
 
-    def _send(self, request_id: bytes, pending: Pending, now: float) -> None:
-        pending.next_send = now + pending.pause
-        pending.pause = min(pending.pause * RESEND_FACTOR, RESEND_S_MAX)
+    def _waits_in_order(self) -> bool:
+        return any(pending.clock is self._in_order for pending in self._pending.values())
+
+    def _send(self, request_id: bytes, pending: Pending) -> None:
         self._deliver(pending.service, [request_id, _encoded(pending.make())])
 
     def _deliver(self, service: str, frames: list[bytes]) -> None:

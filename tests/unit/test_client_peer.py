@@ -9,8 +9,9 @@ import msgspec
 import pytest
 import zmq
 
-from keepdb.client.link import PASSING_S, Endpoint, Link
+from keepdb.client.link import Endpoint, Link
 from keepdb.client.live import LiveQuery
+from keepdb.client.resending import PASSING_S
 from keepdb.clock import SystemClock
 from keepdb.errors import KeepError, Unavailable
 from keepdb.fabric.doorkeeper import Doorkeeper
