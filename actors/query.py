@@ -17,6 +17,7 @@ from keepdb.cache.reader import CacheReader
 from keepdb.crypto import kdf
 from keepdb.errors import StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, handles
+from keepdb.fabric.vault import Vault
 from keepdb.query.catalog import make_catalog
 from keepdb.query.limits import QueryLimits
 from keepdb.query.opening import SealedItem
@@ -47,7 +48,7 @@ from messages.queries import (
     Subscribed,
     Unsubscribe,
 )
-from messages.sealing import Open, Opened
+from messages.sealing import Opened
 
 logger = logging.getLogger("keepdb.query")
 
@@ -73,6 +74,7 @@ class QueryActor(ProcessActor):
             subscriptions_per_client=config.query.subscriptions_per_client_max,
         )
         self._epoch = secrets.token_hex(8)
+        self._vault = Vault(lambda: self.ref("encryption"))
         self._catalog = make_catalog(self.seat.schema)
         self._subscriptions = Subscriptions(self._limits)
         self._engine, self._streams = self._subscriptions.live, self._subscriptions.streams
@@ -151,7 +153,7 @@ class QueryActor(ProcessActor):
         if cost_us >= self.seat.config.query.cache_above_us:
             sealed = self._cache.seal(name, result)
             if sealed is not None:
-                self.ref("cache").tell(CachePut(key=name, value=sealed, cost_us=cost_us))
+                self.ref("cache").tell(CachePut(key=name, value=sealed))
         return result, False
 
     @staticmethod
@@ -321,9 +323,7 @@ class QueryActor(ProcessActor):
             logger.debug("no cache yet")
 
     def _open_values(self, items: list[SealedItem]) -> tuple[bytes | None, ...]:
-        opened = self.ref("encryption").ask(
-            Open(items=tuple(items)), Opened, timeout=self.time_left(ENCRYPTION_S)
-        )
+        opened = self._vault.open(items, self.time_left(ENCRYPTION_S))
         if opened.damaged:
             collection, field, _, _ = items[opened.damaged[0]]
             raise StorageError(

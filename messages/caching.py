@@ -23,9 +23,8 @@ class CacheAt(Message, frozen=True, tag="cache_at"):
 
 
 class CachePut(Message, frozen=True, tag="cache_put"):
-    """Query actor -> cache. key: 32 bytes; value: sealed by the sender; cost_us: what computing it cost."""
+    """Query actor -> cache. key: 32 bytes; value: sealed by the sender."""
 
     roles: ClassVar[frozenset[Role]] = INTERNAL
     key: bytes
     value: bytes
-    cost_us: int

@@ -1,5 +1,6 @@
 """Live queries and change streams on the client's side: they survive restarts of the actor that feeds them."""
 
+import abc
 import contextlib
 import secrets
 from collections import deque
@@ -49,7 +50,7 @@ class LiveResult(msgspec.Struct, frozen=True):
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
-class _Subscription:
+class _Subscription(abc.ABC):
     """What both kinds share: subscribing, following `moved`, noticing that the actor has forgotten us."""
 
     def __init__(self, link: Link, service: str) -> None:
@@ -76,8 +77,9 @@ class _Subscription:
         with contextlib.suppress(KeepError):
             self._link.ask(self._service, Unsubscribe(sub=self.sub), Done, 1.0)
 
+    @abc.abstractmethod
     def _request(self) -> Subscribe | SubscribeChanges:
-        raise NotImplementedError
+        """What to subscribe with, as of now."""
 
     def _subscribe(self) -> Subscribed:
         self._pushes.clear()

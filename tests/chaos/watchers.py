@@ -1,5 +1,6 @@
 """Watchers: subscribers that write down what they are told, each in a thread with a connection of its own."""
 
+import abc
 import threading
 
 from keepdb.client import ChangeStream, LiveQuery, Sidecar
@@ -15,7 +16,7 @@ _PAUSE_S = 0.2
 NEWEST = {"from": "memoryEntities", "orderBy": ["-createdAt"], "limit": 25}
 
 
-class Watcher(threading.Thread):
+class Watcher(threading.Thread, abc.ABC):
     """Base: runs until it has been told everything up to `end(seq)`, or until time is up."""
 
     def __init__(self, name: str, sidecar: Sidecar) -> None:
@@ -44,8 +45,9 @@ class Watcher(threading.Thread):
         finally:
             self.subscribed.set()
 
+    @abc.abstractmethod
     def watch(self) -> None:
-        raise NotImplementedError
+        """Take in pushes until told to stop."""
 
 
 class StreamWatcher(Watcher):
