@@ -18,13 +18,13 @@ from keepdb.crypto import kdf
 from keepdb.errors import StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, handles
 from keepdb.fabric.vault import Vault
+from keepdb.live.outbox import Outbox
+from keepdb.live.subscriptions import Subscriptions
 from keepdb.query.catalog import make_catalog
 from keepdb.query.limits import QueryLimits
 from keepdb.query.opening import SealedItem
-from keepdb.query.outbox import Outbox
 from keepdb.query.plan import Plan
 from keepdb.query.run import RawResult, Reader
-from keepdb.query.subscriptions import Subscriptions
 from keepdb.query.waiting import WaitingList, answer, not_there_yet
 from keepdb.schema.describe import describe
 from keepdb.storage.state import StateFile

@@ -7,6 +7,26 @@ import msgspec
 from .base import READERS, WRITERS, Message, Request, Role
 
 
+class Include(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
+):
+    """Related rows, shown beside each row of a query as one more column.
+
+    via: a ref field. Without source it is one of the rows' own: the column holds the row it points to, or nil.
+    source ("from" on the wire): a collection whose `via` points to the rows: the column holds a list of them.
+    where, order_by, limit (per row) are for lists only; select and include are for both.
+    """
+
+    via: str
+    source: str = msgspec.field(name="from", default="")
+    where: dict[str, Any] = {}
+    order_by: tuple[str, ...] = ()
+    limit: int | None = None
+    select: tuple[str, ...] = ()
+    include: dict[str, "Include"] = {}
+    with_deleted: bool = False
+
+
 class Query(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
 ):
@@ -14,8 +34,12 @@ class Query(
 
     source: the collection, "from" on the wire. where: {"field": value | {"op": value}, "and": [...],
     "or": [...], "not": {...}}.
-    order_by: ["field", "-field"]; the id is always appended. after: opaque cursor of an earlier page.
-    aggregates: {"name": {"count"|"sum"|"avg"|"min"|"max": field or "*"}}.
+    order_by: ["field", "-field"]; the id is always appended. after: opaque cursor of an earlier page, which the
+    result begins behind. until: a cursor it ends at, that row included: with both, a page keeps its bounds
+    however many rows come and go inside.
+    aggregates: {"name": {"count"|"sum"|"avg"|"min"|"max": field or "*"}}. having: a filter like where, over
+    groupBy fields and the names of aggregates. distinct: each combination of the selected fields once.
+    include: related rows by the name they are shown under.
     """
 
     source: str = msgspec.field(name="from")
@@ -23,9 +47,13 @@ class Query(
     order_by: tuple[str, ...] = ()
     limit: int | None = None
     after: str | None = None
+    until: str | None = None
     select: tuple[str, ...] = ()
+    distinct: bool = False
     group_by: tuple[str, ...] = ()
     aggregates: dict[str, dict[str, str]] = {}
+    having: dict[str, Any] = {}
+    include: dict[str, Include] = {}
     with_deleted: bool = False
 
 
@@ -140,53 +168,60 @@ class Ack(Message, frozen=True, tag="ack"):
     count: int = 1
 
 
-class Snapshot(Message, frozen=True, tag="snapshot"):
-    """Push: the whole result at seq. key: index of the primary key column in a row, -1 if rows have none."""
+class Push(Message, frozen=True):
+    """Query actor -> client, unasked. Its first frame is `sub`, the name of the subscription it is for."""
 
     sub: str
+
+
+class Snapshot(Push, frozen=True, tag="snapshot"):
+    """Push: the whole result at seq. key: index of the primary key column in a row, -1 if rows have none.
+
+    cursor: behind the last row, None when there is no further row.
+    """
+
     seq: int
     columns: tuple[str, ...]
     rows: list[Any]
     key: int = -1
+    cursor: str | None = None
 
 
-class Diff(Message, frozen=True, tag="diff"):
+class Diff(Push, frozen=True, tag="diff"):
     """Push: what changed since the last push of this subscription.
 
     Apply in this order: take out the keys in `exit` and in `move`; replace rows in `update` by key (also those
     just taken out); then put `enter` [index, row] and `move` [index, key] back in ascending index.
+    cursor: as in Snapshot, for the result as it is now.
     """
 
-    sub: str
     seq: int
     exit: list[Any] = []
     update: list[Any] = []
     enter: list[tuple[int, Any]] = []
     move: list[tuple[int, Any]] = []
+    cursor: str | None = None
 
 
-class Changes(Message, frozen=True, tag="changes"):
+class Changes(Push, frozen=True, tag="changes"):
     """Push of a change stream: all changes with seq_first <= seq <= seq_last. rows: [seq, collection, op, id]."""
 
-    sub: str
     seq_first: int
     seq_last: int
     rows: list[tuple[int, str, Literal["insert", "update", "delete"], str]]
 
 
-class Rehydrate(Message, frozen=True, tag="rehydrate"):
+class Rehydrate(Push, frozen=True, tag="rehydrate"):
     """Push: continuity is broken (`reason`); read everything anew as of `seq` and go on from there."""
 
-    sub: str
     seq: int
     generation: int
     reason: str
 
 
-class LiveFailed(Message, frozen=True, tag="live_failed"):
+class LiveFailed(Push, frozen=True, tag="live_failed"):
     """Push: a live query could not be kept up to date and has ended."""
 
-    sub: str
     code: str
     message: str
     fix: str
@@ -204,6 +239,36 @@ class Description(Message, frozen=True, tag="description"):
 
     schema_hash: str
     schema: dict[str, Any]
+
+
+class Explain(Request, frozen=True, tag="explain"):
+    """Client -> query actor: how this query is answered and kept up to date. Give exactly one of query and sql.
+
+    Answered by Explanation, or by Moved when another actor keeps this query.
+    """
+
+    roles: ClassVar[frozenset[Role]] = READERS
+    query: Query | None = None
+    sql: Sql | None = None
+
+
+class Explanation(Message, frozen=True, tag="explanation"):
+    """sql: what runs. plan: SQLite's query plan, a line each. strategy: how a live query of it is kept up to date:
+    "window" and "groups" from the changed rows alone, "rerun" by running it again; reason: why this one.
+
+    reads: "collection.field" whose changes matter. guards: "collection.field = value" that a changed row must
+    meet. live: figures of the live query if there is one now, else empty. decisions: what its latest changes
+    did, newest last: [seq, "sent" | "silent" | "skipped" | "refilled" | "ran", why].
+    """
+
+    sql: str
+    plan: list[str]
+    strategy: Literal["window", "groups", "rerun"]
+    reason: str
+    reads: list[str]
+    guards: list[str] = []
+    live: dict[str, int] = {}
+    decisions: list[tuple[int, str, str]] = []
 
 
 class QueryStatus(Request, frozen=True, tag="query_status"):

@@ -71,7 +71,8 @@ class Link:
 
     def __init__(self, endpoints: dict[str, Endpoint], own: KeyPair, clock: Clock) -> None:
         self.endpoints = endpoints
-        self.pushes: dict[str, deque[Message]] = {}
+        #: By name of the subscription; names are longer than request ids, so that they never meet.
+        self.pushes: dict[bytes, deque[Message]] = {}
         self.clock = clock
         self._own = own
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -169,10 +170,10 @@ class Link:
             except zmq.Again:
                 return
             message = _decoded(frames[-1])
-            if frames[0]:
-                self._settle(frames[0], message)
-            elif (queue := self.pushes.get(getattr(message, "sub", ""))) is not None:
+            if (queue := self.pushes.get(frames[0])) is not None:
                 queue.append(message)
+            else:
+                self._settle(frames[0], message)
 
     def _settle(self, request_id: bytes, message: Message) -> None:
         """Take in what came for a request, which may have been given up meanwhile."""

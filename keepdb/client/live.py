@@ -12,7 +12,7 @@ import msgspec
 
 from keepdb.client.link import Link, Pending, Refusal
 from keepdb.errors import KeepError, Unavailable
-from keepdb.query.diff import apply_diff
+from keepdb.live.diff import apply_diff
 from messages.base import Done, Message
 from messages.queries import (
     Ack,
@@ -61,7 +61,7 @@ class _Subscription(abc.ABC):
         self._pushes: deque[Message] = deque()
         self._ping: Pending | None = None
         self._ping_at = 0.0
-        link.pushes[self.sub] = self._pushes
+        link.pushes[self.sub.encode()] = self._pushes
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class _Subscription(abc.ABC):
 
     def close(self) -> None:
         """Unsubscribe; an actor that does not answer finds out by itself."""
-        self._link.pushes.pop(self.sub, None)
+        self._link.pushes.pop(self.sub.encode(), None)
         with contextlib.suppress(KeepError):
             self._link.ask(self._service, Unsubscribe(sub=self.sub), Done, 1.0)
 

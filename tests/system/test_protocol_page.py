@@ -89,7 +89,7 @@ class Client:
         while socket.poll(max(0, int((end - time.monotonic()) * 1000))):
             first, body = socket.recv_multipart()
             message: Map = msgspec.msgpack.decode(body)
-            if first == b"":
+            if first == str(message.get("sub")).encode():
                 self.pushes.append(message)
                 if request_id == b"a push":
                     return None

@@ -60,7 +60,8 @@ class Peer:
         message = msgspec.msgpack.decode(frame)
         self.heard.append(message["type"])
         for is_answer, reply in self._script(message["type"], message):
-            router.send_multipart([identity, request_id if is_answer else b"", reply])
+            first = request_id if is_answer else message["sub"].encode()
+            router.send_multipart([identity, first, reply])
 
     def stop(self) -> None:
         self._over.set()

@@ -17,7 +17,7 @@ from raised_codes import Raised, raised_codes
 from actors.registry import load, specs
 from keepdb.cli.program import COMMANDS
 from keepdb.config import Config, load_config, shipped_file
-from keepdb.query.diff import apply_diff
+from keepdb.live.diff import apply_diff
 from keepdb.runtime.hosted import USAGE
 from keepdb.runtime.secret_frame import decode_frame
 from keepdb.runtime.tree import Supervisor
@@ -324,7 +324,8 @@ def _all_messages() -> list[type[Message]]:
     )
     found = [one for module in modules for one in vars(module).values() if isinstance(one, type)]
     return sorted(
-        {one for one in found if issubclass(one, Message) and one not in (Message, Request)}, key=_tag
+        {one for one in found if issubclass(one, Message) and one not in (Message, Request, queries.Push)},
+        key=_tag,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepdb.query.diff import apply_diff, diff_rows, same_value
+from keepdb.live.diff import apply_diff, diff_rows, same_value
 from messages.queries import Diff
 
 CELLS = st.one_of(

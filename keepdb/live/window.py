@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
+from keepdb.query.plan import Plan
+from keepdb.query.run import RawResult
 from messages.queries import Diff, LiveFailed, Snapshot
 
 from .diff import RowDiff, diff_rows, same_value
-from .plan import Plan
-from .run import RawResult
 
 Push = Snapshot | Diff | LiveFailed
 

@@ -9,12 +9,12 @@ take it, however many changes lie between.
 from collections.abc import Callable, Iterator, Mapping
 
 from keepdb.errors import InvalidRequest, KeepError, Unavailable
+from keepdb.query.limits import QueryLimits
+from keepdb.query.plan import Plan
+from keepdb.query.refusal import bad_value
+from keepdb.query.run import RawResult
 from messages.queries import LiveFailed
 
-from .limits import QueryLimits
-from .plan import Plan
-from .refusal import bad_value
-from .run import RawResult
 from .window import Differences, Push, Subscriber, Window
 
 #: A window whose refresh fails in a way that may pass is tried again with the next refreshes.

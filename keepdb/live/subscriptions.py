@@ -1,10 +1,10 @@
 """Everything one query actor pushes: its live queries and its change streams, named and counted together."""
 
 from keepdb.errors import Unavailable
+from keepdb.query.limits import QueryLimits
+from keepdb.query.refusal import bad_value
 
-from .limits import QueryLimits
-from .live import LiveEngine
-from .refusal import bad_value
+from .engine import LiveEngine
 from .streams import ChangeStreams
 
 

@@ -7,9 +7,9 @@ import pytest
 from test_query_world import World, world_in
 
 from keepdb.errors import KeepError, StorageError
+from keepdb.live.streams import ChangeStreams
+from keepdb.live.subscriptions import Subscriptions
 from keepdb.query.limits import QueryLimits
-from keepdb.query.streams import ChangeStreams
-from keepdb.query.subscriptions import Subscriptions
 from keepdb.storage import StateFile
 from keepdb.storage.connection import rows
 from messages.queries import Changes, Query, Rehydrate, SubscribeChanges

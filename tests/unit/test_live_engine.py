@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from test_query_world import World, world_in
 
 from keepdb.errors import InvalidRequest, KeepError, Unavailable
-from keepdb.query.diff import apply_diff, same_value
+from keepdb.live.diff import apply_diff, same_value
+from keepdb.live.engine import LiveEngine
 from keepdb.query.limits import QueryLimits
-from keepdb.query.live import LiveEngine
 from keepdb.query.plan import Plan
 from keepdb.query.run import RawResult
 from messages.queries import Diff, LiveFailed, Query, Snapshot, Sql

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import zmq
 
-from keepdb.query.outbox import RETRY_S, Outbox
+from keepdb.live.outbox import RETRY_S, Outbox
 from messages.queries import Rehydrate
 
 Timer = tuple[float, Callable[[], None]]

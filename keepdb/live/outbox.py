@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import zmq
 
-from messages.base import Message, encode
+from messages.base import encode
+from messages.queries import Push
 
 #: A push that finds its client's socket queue full is tried again this soon.
 RETRY_S = 0.02
@@ -26,14 +27,14 @@ class Outbox:
         self._router = router
         self._later = later
         self._gone = gone
-        self._queues: dict[bytes, deque[Message]] = {}
+        self._queues: dict[bytes, deque[Push]] = {}
         self._retry_due = False
 
     def __len__(self) -> int:
         """Number of clients that have not taken in all of their pushes."""
         return len(self._queues)
 
-    def push(self, client: bytes, push: Message) -> None:
+    def push(self, client: bytes, push: Push) -> None:
         """Send, now or as soon as the client takes it; the order of one client's pushes is kept."""
         waiting = self._queues.get(client)
         if waiting is not None:
@@ -60,11 +61,13 @@ class Outbox:
             self._retry_due = True
             self._later(RETRY_S, self._retry)
 
-    def _send(self, client: bytes, waiting: deque[Message]) -> None:
+    def _send(self, client: bytes, waiting: deque[Push]) -> None:
         """Send what the client's socket queue takes. A client that is gone takes its pushes along."""
         try:
             while waiting:
-                self._router.send_multipart([client, b"", encode(waiting[0])], zmq.NOBLOCK)
+                push = waiting[0]
+                # The name comes first, so that who passes frames on need not read what is inside.
+                self._router.send_multipart([client, push.sub.encode(), encode(push)], zmq.NOBLOCK)
                 waiting.popleft()
         except zmq.Again:
             return

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 import msgspec
 
 from keepdb.errors import StorageError
+from keepdb.query.limits import QueryLimits
+from keepdb.query.refusal import bad_value
 from keepdb.storage.changes import ChangeBatch
 from keepdb.storage.state import StateFile
 from messages.queries import Changes, Rehydrate, SubscribeChanges
-
-from .limits import QueryLimits
-from .refusal import bad_value
 
 logger = logging.getLogger("keepdb.query")
 
