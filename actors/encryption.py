@@ -1,4 +1,4 @@
-"""The encryption actor: the only process that holds field keys.
+"""The encryption actor: the only process that holds data keys.
 
 *Owns* the keyring in memory, and keyring.json's data keys on disk.
 *Handles* Seal and Open, in batches.
@@ -33,10 +33,11 @@ class Encryption(ProcessActor):
     @handles(Seal)
     def seal(self, message: Seal) -> Sealed:
         # W7: a key that is not on disk yet must not seal anything.
-        highest = max((item[0] for item in message.items), default=0)
-        self._reserve(highest + 1)
+        ids = [item[0] for item in message.items] + [key_id for key_id, _ in message.spare]
+        self._reserve(max(ids, default=0) + 1)
         self.sealed += len(message.items)
-        return Sealed(records=tuple(self.sealer.seal_many(message.items)))
+        records = self.sealer.seal_many(message.items)
+        return Sealed(records=tuple(records), spare=tuple(self.sealer.record_keys(message.spare)))
 
     @handles(Open)
     def open(self, message: Open) -> Opened:

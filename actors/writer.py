@@ -22,10 +22,11 @@ from keepdb.commit.intake import Answer, Asked
 from keepdb.commit.sealing_plan import BODY
 from keepdb.commit.store import Places, Store
 from keepdb.crypto import kdf
+from keepdb.crypto.spare import SealItem, SpareKeys
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
 from keepdb.fabric.reply import refusal
-from keepdb.fabric.vault import SealItem, Vault
+from keepdb.fabric.vault import Vault
 from keepdb.storage.changes import RingLimits
 from keepdb.storage.connection import CheckpointMode
 from keepdb.storage.entries import LogEvent
@@ -67,7 +68,7 @@ class Writer(ProcessActor):
         self._trouble = ""
         self._checkpoint_at = 0.0
         self._starting = True
-        self._vault = Vault(lambda: self.ref("encryption"))
+        self._vault = Vault(lambda: self.ref("encryption"), SpareKeys(self.seat.db_id))
         places = Places(
             Path(self.seat.data),
             secrets[kdf.FILE_LOG],

@@ -10,16 +10,22 @@ class Seal(Request, frozen=True, tag="seal"):
 
     items: (key id, collection number, field number, row id, plaintext). Field number 0 is an event's body.
     A key id at or past the durable pool's end makes the encryption actor extend the pool first.
+    spare: (key id, count) of record keys to give along, for records that the asker will seal itself.
     """
 
     roles: ClassVar[frozenset[Role]] = INTERNAL
     items: tuple[tuple[int, int, int, str, bytes], ...]
+    spare: tuple[tuple[int, int], ...] = ()
 
 
 class Sealed(Message, frozen=True, tag="sealed"):
-    """Encryption -> asker. records: see docs/formats.md. Their keys are on disk (W7)."""
+    """Encryption -> asker. records: see docs/formats.md. Their keys are on disk (W7).
+
+    spare: (key id, salt, record key) each, to be used once.
+    """
 
     records: tuple[bytes, ...]
+    spare: tuple[tuple[int, bytes, bytes], ...] = ()
 
 
 class Open(Request, frozen=True, tag="open"):

@@ -18,8 +18,8 @@ from keepdb.commit.intake import Accepted, Asked, Intake, has_identity
 from keepdb.commit.ledger import Ledger
 from keepdb.commit.sealing_plan import SealingPlan, SubjectKeys
 from keepdb.commit.store import Store
+from keepdb.crypto.spare import SealItem
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
-from keepdb.fabric.vault import SealItem
 from keepdb.schema.materialize import MaterialEvent
 from keepdb.storage.batch import Batch
 from keepdb.storage.entries import LogEntry, NewLogEvent, Recorded

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from keepdb.crypto.spare import SealItem
 from keepdb.errors import InvalidRequest
-from keepdb.fabric.vault import SealItem
 from keepdb.schema.model import Schema
 from keepdb.schema.validate import PreparedEvent
 from keepdb.storage.entries import NewLogEvent

@@ -87,10 +87,8 @@ class Sealer:
                 head, mac = prepared.get(key_id) or self._prepare(key_id)
                 salt = salts[at : at + SALT_BYTES]
                 at += SALT_BYTES
-                mac = mac.copy()
-                mac.update(salt + b"\x01")
                 aad = db_id + place(collection, field) + row.encode()
-                records.append(head + salt + AESGCM(mac.finalize()).encrypt(_NONCE, plaintext, aad))
+                records.append(head + salt + AESGCM(_record_key(mac, salt)).encrypt(_NONCE, plaintext, aad))
         except (struct.error, UnicodeEncodeError):
             raise _no_place(len(records)) from None
         return records
@@ -106,10 +104,9 @@ class Sealer:
         for collection, field, row, record in items:
             try:
                 _, mac = prepared.get(key_id := key_id_of(record)) or self._prepare(key_id)
-                mac = mac.copy()
-                mac.update(record[_HEAD_BYTES:_BODY_AT] + b"\x01")
+                key = _record_key(mac, record[_HEAD_BYTES:_BODY_AT])
                 aad = db_id + place(collection, field) + row.encode()
-                values.append(AESGCM(mac.finalize()).decrypt(_NONCE, record[_BODY_AT:], aad))
+                values.append(AESGCM(key).decrypt(_NONCE, record[_BODY_AT:], aad))
             except Erased:
                 values.append(None)
             except (InvalidTag, Damaged, UnknownKey):
@@ -118,6 +115,18 @@ class Sealer:
             except (struct.error, UnicodeEncodeError):
                 raise _no_place(len(values)) from None
         return values, damaged
+
+    def record_keys(self, wanted: Iterable[tuple[int, int]]) -> list[tuple[int, bytes, bytes]]:
+        """Keys for records to come: (key id, count) -> (key id, salt, record key) each. Errors as in seal_many."""
+        prepared = self._current()
+        made: list[tuple[int, bytes, bytes]] = []
+        for key_id, count in wanted:
+            _, mac = prepared.get(key_id) or self._prepare(key_id)
+            salts = self._random(SALT_BYTES * count)
+            for at in range(0, len(salts), SALT_BYTES):
+                salt = salts[at : at + SALT_BYTES]
+                made.append((key_id, salt, _record_key(mac, salt)))
+        return made
 
     def _current(self) -> dict[int, tuple[bytes, HMAC]]:
         if self._version != self._keys.version:
@@ -141,6 +150,26 @@ class Sealer:
             self._prepared.clear()
         found = self._prepared[key_id] = (_HEAD.pack(VERSION, AES_256_GCM, key_id), mac)
         return found
+
+
+def seal_record(
+    db_id: bytes, record_key: tuple[int, bytes, bytes], item: tuple[int, int, int, str, bytes]
+) -> bytes:
+    """The record of one item under a key of Sealer.record_keys, never to be used again. InvalidRequest
+    `seal_place_invalid`."""
+    key_id, salt, key = record_key
+    _, collection, field, row, plaintext = item
+    try:
+        aad = db_id + _PLACE.pack(collection, field) + row.encode()
+    except (struct.error, UnicodeEncodeError):
+        raise _no_place(0) from None
+    return _HEAD.pack(VERSION, AES_256_GCM, key_id) + salt + AESGCM(key).encrypt(_NONCE, plaintext, aad)
+
+
+def _record_key(mac: HMAC, salt: bytes) -> bytes:
+    mac = mac.copy()
+    mac.update(salt + b"\x01")
+    return mac.finalize()
 
 
 def key_id_of(record: bytes) -> int:

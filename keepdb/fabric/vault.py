@@ -7,10 +7,10 @@ socket would drop the connection, and the ask would be repeated in vain.
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from keepdb.crypto.spare import SealItem, SpareKeys
 from keepdb.fabric.ref import RemoteRef
 from messages.sealing import Open, Opened, Seal, Sealed
 
-SealItem = tuple[int, int, int, str, bytes]
 OpenItem = tuple[int, int, str, bytes]
 Item = TypeVar("Item", SealItem, OpenItem)
 
@@ -21,17 +21,28 @@ PIECE_ITEMS = 4_096
 
 
 class Vault:
-    """ref: gives the reference to the encryption actor. Both methods raise what RemoteRef.ask raises."""
+    """ref: gives the reference to the encryption actor. spare: for whoever seals.
 
-    def __init__(self, ref: Callable[[], RemoteRef]) -> None:
+    Both methods raise what RemoteRef.ask raises.
+    """
+
+    def __init__(self, ref: Callable[[], RemoteRef], spare: SpareKeys | None = None) -> None:
         self._ref = ref
+        self._spare = spare
 
     def seal(self, items: Sequence[SealItem], timeout: float) -> tuple[bytes, ...]:
         """Sealed records in the order of the items. timeout: seconds for each piece."""
         records: list[bytes] = []
         for piece in _pieces(items):
-            records += self._ref().ask(Seal(items=tuple(piece)), Sealed, timeout=timeout).records
+            records += (self._spare and self._spare.seal(piece)) or self._ask_to_seal(piece, timeout)
         return tuple(records)
+
+    def _ask_to_seal(self, piece: list[SealItem], timeout: float) -> Sequence[bytes]:
+        wanted = self._spare.wanted(piece) if self._spare else ()
+        sealed = self._ref().ask(Seal(items=tuple(piece), spare=wanted), Sealed, timeout=timeout)
+        if self._spare:
+            self._spare.put(sealed.spare)
+        return sealed.records
 
     def open(self, items: Sequence[OpenItem], timeout: float) -> Opened:
         """Opened values in the order of the items, see messages/sealing.py. timeout: seconds for each piece."""

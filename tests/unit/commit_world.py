@@ -15,7 +15,7 @@ from keepdb.crypto import kdf, keyring
 from keepdb.crypto.sealing import Sealer
 from keepdb.crypto.slots import Secrets
 from keepdb.errors import KeepError, Unavailable
-from keepdb.fabric.vault import SealItem
+from keepdb.crypto.spare import SealItem
 from keepdb.schema.ddl import compile_ddl
 from keepdb.schema.load import load_schema
 from keepdb.storage.changes import RingLimits
