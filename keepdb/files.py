@@ -51,16 +51,16 @@ class FileLock:
             self._descriptor = None
 
 
-def replace_durably(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, mode 0600; on return it is on disk, after a crash it is the old file or the new one.
+def replace_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Put `data` at `path`; on return it is on disk, after a crash it is the old file or the new one.
 
     The temporary file has one fixed name (`<name>.tmp`), so what a crash left behind is gone after the next write.
-    One caller at a time. Raises OSError.
+    mode: who may read it; the process's umask takes away from it. One caller at a time. Raises OSError.
     """
     temporary = path.with_name(path.name + ".tmp")
     with suppress(FileNotFoundError):
         os.unlink(temporary)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, mode)
     try:
         view = memoryview(data)
         while view:

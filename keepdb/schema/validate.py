@@ -162,7 +162,7 @@ class _Plan:
         self.child_args: dict[str, dict[str, str]] = {}
         if event.kind == "created":
             self.rows = {rows.name: rows for rows in collection.rows}
-            self.child_args = {rows.name: _item_names(schema, rows) for rows in collection.rows}
+            self.child_args = {rows.name: item_names(schema, rows) for rows in collection.rows}
         self._subject = _subject_rule(collection) if event.kind == "created" else None
         self._slots = {arg.field.name: _slot(arg) for arg in event.args}
         asks = event.kind in ("created", "domain")
@@ -322,7 +322,7 @@ def _subject_rule(collection: Collection) -> Callable[[str, dict[str, Any]], str
     return by_ref
 
 
-def _item_names(schema: Schema, rows: RowsField) -> dict[str, str]:
+def item_names(schema: Schema, rows: RowsField) -> dict[str, str]:
     """Field of a child row (and id) -> argument of the event that adds one."""
     for operation in schema.events[rows.event].operations:
         if isinstance(operation, InsertRow) and operation.rows == rows.name:
