@@ -35,6 +35,7 @@ COMMANDS = {
     "doctor": "Check everything the database depends on.",
     "logs": "Show the logs of all processes in one stream.",
     "config": "Show the configuration in force.",
+    "typegen": "Write TypeScript types of a schema or of the wire.",
 }
 EXAMPLES = (
     "keepdb demo",
@@ -104,6 +105,8 @@ def load_command(name: str) -> click.Command | None:
             from keepdb.cli.logs import logs as command
         case "config":
             from keepdb.cli.config import config as command
+        case "typegen":
+            from keepdb.cli.typegen import typegen as command
         case _:
             return None
     return command

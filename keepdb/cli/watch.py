@@ -69,7 +69,13 @@ def as_map(result: LiveResult) -> dict[str, Any]:
     """An update: {"event": "snapshot", …} with all rows, or {"event": "diff", …} as docs/protocol.md has it."""
     if result.diff is None:
         rows = [wire_row(result.columns, row) for row in result.rows]
-        return {"event": "snapshot", "seq": result.seq, "columns": result.columns, "rows": rows}
+        return {
+            "event": "snapshot",
+            "seq": result.seq,
+            "columns": result.columns,
+            "rows": rows,
+            "cursor": result.cursor,
+        }
     diff = result.diff
     return {
         "event": "diff",
@@ -78,6 +84,7 @@ def as_map(result: LiveResult) -> dict[str, Any]:
         "update": [wire_row(result.columns, row) for row in diff.update],
         "enter": [[at, wire_row(result.columns, row)] for at, row in diff.enter],
         "move": [list(pair) for pair in diff.move],
+        "cursor": result.cursor,
     }
 
 

@@ -11,13 +11,13 @@ import msgspec
 from keepdb.client.link import Endpoint, Link, Pending
 from keepdb.client.live import ChangeStream, LiveQuery
 from keepdb.clock import Clock, SystemClock
-from keepdb.errors import InvalidRequest
+from keepdb.errors import InvalidRequest, Unavailable
 from keepdb.fabric.keys import KeyPair
 from keepdb.runtime.connection_file import read_connection_file
 from messages.base import Message, Request
 from messages.commits import Commit, Durability, NewEvent, Receipt, WriterFigures, WriterStatus
 from messages.control import GetHealth, GetStatus, Health, Status
-from messages.queries import Describe, Description, Query, Read, Rows, Sql
+from messages.queries import Describe, Description, Explain, Explanation, Moved, Query, Read, Rows, Sql
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -172,6 +172,19 @@ class Database:
         """One row by id."""
         rows = self.query({"from": collection, "where": {"id": id}, "limit": 1}).dicts()
         return rows[0] if rows else None
+
+    def explain(self, query: Query | dict[str, Any] | Sql) -> Explanation:
+        """How a query is answered, and what a live query of it does when rows change."""
+        plan = {"sql": query} if isinstance(query, Sql) else {"query": as_query(query)}
+        service = self._worker()
+        while True:
+            # Identical live queries of all clients have one keeper, who alone knows how they fare.
+            answer: Message = self.ask(service, Explain(**plan), Message)
+            if isinstance(answer, Explanation):
+                return answer
+            if not isinstance(answer, Moved):
+                raise Unavailable("protocol_error", "Explain was answered oddly.", fix="Update the client.")
+            service = answer.service
 
     def watch(self, query: Query | dict[str, Any] | Sql) -> LiveQuery:
         """A live query: iterate over it, or call `update`. Close it, or use it in a `with` block."""

@@ -30,8 +30,8 @@ _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = decoder(
     Refused, Done, commits.Receipt, commits.WriterFigures, queries.Rows, queries.Subscribed, queries.Moved,
     queries.Pong, queries.Snapshot, queries.Diff, queries.Changes, queries.Rehydrate, queries.LiveFailed,
-    queries.Description, queries.QueryFigures, control.Status, control.Health, backups.JobStarted, backups.Job,
-    backups.Backups,
+    queries.Description, queries.Explanation, queries.QueryFigures, control.Status, control.Health,
+    backups.JobStarted, backups.Job, backups.Backups,
 ).decode  # fmt: skip
 
 

@@ -38,12 +38,16 @@ SUBSCRIBE_S = 10.0
 
 
 class LiveResult(msgspec.Struct, frozen=True):
-    """A live query's result at seq. diff: how it came from the one before; None where it was read anew."""
+    """A live query's result at seq. diff: how it came from the one before; None where it was read anew.
+
+    cursor: behind the last row, None when there is no further row.
+    """
 
     columns: tuple[str, ...]
     rows: list[Any]
     seq: int
     diff: Diff | None
+    cursor: str | None = None
 
     def dicts(self) -> list[dict[str, Any]]:
         """The rows as maps."""
@@ -159,10 +163,10 @@ class LiveQuery(_Subscription):
         push = self._next(timeout)
         if isinstance(push, Snapshot):
             self.columns, self.rows, self.seq, self._key = push.columns, push.rows, push.seq, push.key
-            return LiveResult(self.columns, self.rows, self.seq, None)
+            return LiveResult(self.columns, self.rows, self.seq, None, push.cursor)
         if isinstance(push, Diff):
             self.rows, self.seq = apply_diff(self.rows, self._key, push), push.seq
-            return LiveResult(self.columns, self.rows, self.seq, push)
+            return LiveResult(self.columns, self.rows, self.seq, push, push.cursor)
         if isinstance(push, LiveFailed):
             raise Refusal(push.code, push.message, fix=push.fix, retryable=push.retryable)
         return None

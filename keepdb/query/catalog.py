@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from keepdb.errors import InvalidRequest
 from keepdb.schema import convert
+from keepdb.schema.ddl import index_columns
 from keepdb.schema.model import TIME_COLUMNS, Column, Field, Schema
 
 from .refusal import unknown
@@ -22,11 +23,15 @@ ORDERED: frozenset[str] = frozenset({"text", "integer", "real", "boolean", "time
 
 #: Columns every table has: ids and times.
 _FIXED_KINDS: dict[str, Kind] = {"TEXT": "ref", "INTEGER": "timestamp"}
+_NEVER_NULL = frozenset({"id", "parent", "position"})
 
 
 @dataclass(frozen=True, slots=True)
 class QueryField:
-    """One field as queries see it. sql: quoted column, "" for rows. number: for the AAD of a sealed field."""
+    """One field as queries see it. sql: quoted column (of an aggregate its expression), "" for rows.
+
+    number: for the AAD of a sealed field. target: the collection a ref points to. nullable: may be missing.
+    """
 
     name: str
     kind: Kind
@@ -35,6 +40,8 @@ class QueryField:
     sealed: bool = False
     number: int = 0
     choices: tuple[str, ...] = ()
+    target: str = ""
+    nullable: bool = True
     to_wire: Callable[[Any], Any] | None = None
     rows: "Source | None" = None
 
@@ -43,7 +50,8 @@ class QueryField:
 class Source:
     """What `from` names: a collection, or the child rows of one as "conversations.messages".
 
-    plain: the fields that are columns. hidden: columns no client sees. soft_delete: has deletedAt.
+    plain: the fields that are columns. hidden: columns no client sees. soft_delete: has deletedAt. indexed: fields
+    that an index begins with.
     Equal only to itself, so that compiled shapes can be remembered by it.
     """
 
@@ -55,6 +63,9 @@ class Source:
     plain: tuple[QueryField, ...]
     hidden: frozenset[str]
     soft_delete: bool
+    indexed: frozenset[str] = frozenset()
+    #: All columns in table order, hidden ones included: the order of the images of changed rows.
+    columns: tuple[str, ...] = ()
 
     def field(self, name: Any, path: str) -> QueryField:
         """The field of this name. Raises InvalidRequest query_unknown_field."""
@@ -64,19 +75,19 @@ class Source:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
-    """All sources of one schema. Made once per schema and shared by everything that reads."""
+    """All sources of one schema. Made once per schema and shared by everything that reads; equal only to itself."""
 
     schema_hash: str
     sources: Mapping[str, Source]
     tables: Mapping[str, Source] = field(repr=False)
 
-    def source(self, name: Any) -> Source:
+    def source(self, name: Any, path: str = "from") -> Source:
         """The source of this name. Raises InvalidRequest query_unknown_collection."""
         found = self.sources.get(name) if isinstance(name, str) else None
         if found is None:
-            raise unknown("query_unknown_collection", "from", "a collection called", name, self.sources)
+            raise unknown("query_unknown_collection", path, "a collection called", name, self.sources)
         return found
 
 
@@ -114,7 +125,8 @@ def _source(
 ) -> Source:
     columns = schema.columns(table)
     shown = sorted((column for column in columns if not column.hidden), key=_rank(declared))
-    fields = {column.name: _field(table, column) for column in shown}
+    owner = name.partition(".")[0]
+    fields = {column.name: _field(table, column, owner) for column in shown}
     return Source(
         name=name,
         table=table,
@@ -124,6 +136,8 @@ def _source(
         plain=tuple(fields.values()),
         hidden=frozenset(column.name for column in columns if column.hidden),
         soft_delete="deletedAt" in fields,
+        indexed=frozenset(("id", *(columns[0] for columns in index_columns(schema, table)))),
+        columns=tuple(column.name for column in columns),
     )
 
 
@@ -134,11 +148,17 @@ def _rank(declared: tuple[Field, ...]) -> Callable[[Column], int]:
     return lambda column: ranks.get(column.name, 0)
 
 
-def _field(table: str, column: Column) -> QueryField:
+def _field(table: str, column: Column, owner: str) -> QueryField:
     declared = column.field
     if declared is None:
-        kind: Kind = "integer" if column.name == "position" else _FIXED_KINDS[column.sql_type]
-        return QueryField(column.name, kind, quoted(column.name), table)
+        return QueryField(
+            name=column.name,
+            kind="integer" if column.name == "position" else _FIXED_KINDS[column.sql_type],
+            sql=quoted(column.name),
+            table=table,
+            target=owner if column.name == "parent" else "",
+            nullable=column.name not in _NEVER_NULL,
+        )
     return QueryField(
         name=column.name,
         kind=declared.type,
@@ -147,5 +167,6 @@ def _field(table: str, column: Column) -> QueryField:
         sealed=declared.encrypted,
         number=declared.number,
         choices=tuple(declared.values),
+        target=declared.ref or "",
         to_wire=convert.to_wire(column),
     )

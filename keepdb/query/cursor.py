@@ -51,39 +51,40 @@ def encode_cursor(schema_hash: str, order: bytes, key: Sequence[Any], most: int)
 
 
 def decode_cursor(
-    cursor: str, schema_hash: str, order: bytes, terms: Sequence[OrderTerm], most: int
-) -> list[Any]:
+    cursor: str, schema_hash: str, order: bytes, terms: Sequence[OrderTerm], most: int, path: str = "after"
+) -> tuple[Any, ...]:
     """The order values a cursor holds. Raises InvalidRequest cursor_invalid for anything but our own."""
     if len(cursor) > most:
-        raise _invalid(f"it has {len(cursor)} characters, the limit is {most}")
+        raise _invalid(path, f"it has {len(cursor)} characters, the limit is {most}")
     try:
         packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         found = _decoder.decode(packed)
     except (binascii.Error, ValueError, RecursionError):
         # msgspec's errors and those about Unicode are ValueErrors.
-        raise _invalid("it is not a cursor KeepDB made") from None
+        raise _invalid(path, "it is not a cursor KeepDB made") from None
     if found.version != _VERSION:
-        raise _invalid(f"it has version {found.version}, this server reads {_VERSION}")
+        raise _invalid(path, f"it has version {found.version}, this server reads {_VERSION}")
     if found.schema != schema_hash[:_HASH_CHARACTERS]:
-        raise _invalid("it was made under another schema")
+        raise _invalid(path, "it was made under another schema")
     if found.order != order:
-        raise _invalid("it belongs to another collection or order")
+        raise _invalid(path, "it belongs to another collection or order")
     if len(found.key) != len(terms) or not all(map(_fits, terms, found.key)):
-        raise _invalid("its values do not fit the order")
-    return found.key
+        raise _invalid(path, "its values do not fit the order")
+    return tuple(found.key)
 
 
 def _fits(term: OrderTerm, value: Any) -> bool:
     if value is None:
-        return term.field.name != "id"
+        return term.field.nullable
     if type(value) is int and not -(2**63) <= value < 2**63:
         return False
-    if type(value) is float and not math.isfinite(value):
+    # Sums of numbers can be infinite, but nothing that is stored or computed is NaN.
+    if type(value) is float and math.isnan(value):
         return False
     return type(value) is _TYPES[term.field.kind]
 
 
-def _invalid(why: str) -> InvalidRequest:
+def _invalid(path: str, why: str) -> InvalidRequest:
     return InvalidRequest(
-        "cursor_invalid", f"after: this cursor cannot be used: {why}.", fix="Read again from the first page."
+        "cursor_invalid", f"{path}: this cursor cannot be used: {why}.", fix="Read again from the first page."
     )

@@ -4,8 +4,8 @@ The hooks are installed once per connection and armed per statement, because ins
 SQLite prepare every cached statement again. While disarmed it allows all, for KeepDB's own statements.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 import apsw
 
@@ -72,29 +72,36 @@ class Guard:
         self._deadline = float("inf")
         self._memory = 0
         self._reason = ""
+        self._restore: tuple[tuple[int, int], ...] = ()
         # Read before the hooks exist; nobody can add a table to a read-only connection.
         names = connection.execute("SELECT name FROM pragma_module_list UNION SELECT name FROM sqlite_schema")
         self._real_tables = frozenset(str(name).lower() for (name,) in names.fetchall())
         connection.authorizer = self._authorize
         connection.set_progress_handler(self._over, _STEPS, id="query guard")
 
-    @contextmanager
-    def bounded(self, deadline: float, trail: Trail | None = None) -> Iterator[None]:
-        """Run one statement until `deadline` (monotonic seconds); with a trail it is a client's SQL.
+    def bounded(self, deadline: float, trail: Trail | None = None) -> Self:
+        """For a `with` block that runs one statement until `deadline` (monotonic seconds); with a trail it is a
+        client's SQL.
 
         Raises the refusals of the limits in place of apsw's InterruptError.
         """
         self._deadline, self._trail = deadline, trail
         self._memory, self._reason = apsw.memory_used() + self._limits.memory_bytes, ""
-        restore = self._lower_limits() if trail is not None else ()
-        try:
-            yield
-        except apsw.InterruptError:
+        self._restore = self._lower_limits() if trail is not None else ()
+        return self
+
+    # Not a generator: that would cost a point read 1 µs of 25.
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._deadline, self._trail = float("inf"), None
+        for limit, value in self._restore:
+            self._connection.limit(limit, value)
+        if isinstance(error, apsw.InterruptError):
             raise self._interrupted() from None
-        finally:
-            self._deadline, self._trail = float("inf"), None
-            for limit, value in restore:
-                self._connection.limit(limit, value)
 
     def _lower_limits(self) -> tuple[tuple[int, int], ...]:
         # A value of this size still fits no frame; larger ones would only fill the memory.

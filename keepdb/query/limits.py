@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class QueryLimits:
-    """Bounds of one query actor. Times in seconds, sizes in bytes."""
+    """Bounds of one query actor. Times in seconds, sizes in bytes. Equal only to itself: it is a key of caches."""
 
     #: Rows when a query names no limit, and the most it may ask for. Past that, SQL ends in an error.
     limit_default: int = 1_000
@@ -14,8 +14,10 @@ class QueryLimits:
     time_s: float = 2.0
     #: Results must fit one frame of 8 MiB together with names and envelope.
     result_bytes: int = 7 * 1024 * 1024
-    #: Child rows (messages of conversations) read for one page.
+    #: Child rows (messages of conversations) and included rows read for one page; includes of one query, how deep.
     child_rows: int = 50_000
+    includes: int = 16
+    include_depth: int = 3
     #: Shape of a filter. SQLite's own bound for nested expressions is 1000, for bound values 32766.
     depth: int = 16
     terms: int = 256
@@ -37,6 +39,15 @@ class QueryLimits:
     subscriptions_per_client: int = 12_000
     sub_chars: int = 64
     credit_max: int = 1_024
+    #: Rows that all live queries of an actor keep in memory, at some 0.5 KiB each.
+    live_rows: int = 500_000
+    #: Groups of one live query that are counted on; past that it runs again instead.
+    live_groups: int = 10_000
+    #: What one turn of live work may take before requests are looked at again: windows read, seconds spent
+    #: reading them, and bytes of the changes ring.
+    turn_windows: int = 32
+    turn_s: float = 0.02
+    turn_bytes: int = 256 * 1024
     #: Requests that wait for a position, in all and per client; each turn looks at every one.
     waiting: int = 1_024
     waiting_per_client: int = 256

@@ -22,25 +22,35 @@ class OrderTerm:
     descending: bool = False
 
 
-def read_order(order_by: tuple[str, ...], source: Source, limits: QueryLimits) -> tuple[OrderTerm, ...]:
-    """Checked order, made total by the id: it follows the direction of the last term.
+def read_order(
+    order_by: Sequence[str],
+    source: Source,
+    limits: QueryLimits,
+    unique: Sequence[QueryField] | None = None,
+    path: str = "orderBy",
+) -> tuple[OrderTerm, ...]:
+    """Checked order, made total by what is unique (the id, or these fields together) in the direction of the last
+    term.
 
     So an index over (…, field, id) serves both directions without sorting. Raises InvalidRequest.
     """
     if len(order_by) > limits.order_terms:
-        raise too_large("orderBy", len(order_by), "fields", limits.order_terms)
+        raise too_large(path, len(order_by), "fields", limits.order_terms)
     terms: list[OrderTerm] = []
+    missing = [source.fields["id"]] if unique is None else list(unique)
     for index, name in enumerate(order_by):
-        path = f"orderBy[{index}]"
-        term = OrderTerm(sortable(source, name.removeprefix("-"), path), name.startswith("-"))
+        at = f"{path}[{index}]"
+        term = OrderTerm(sortable(source, name.removeprefix("-"), at), name.startswith("-"))
         if any(term.field is earlier.field for earlier in terms):
-            raise bad_value(path, name, "each field once")
+            raise bad_value(at, name, "each field once")
         terms.append(term)
-        if term.field.name == "id":
-            # The id is unique: what follows cannot matter.
-            return tuple(terms)
-    terms.append(OrderTerm(source.fields["id"], bool(terms) and terms[-1].descending))
-    return tuple(terms)
+        if term.field in missing:
+            missing.remove(term.field)
+            if not missing:
+                # What follows cannot matter.
+                return tuple(terms)
+    descending = bool(terms) and terms[-1].descending
+    return (*terms, *(OrderTerm(field, descending) for field in missing))
 
 
 def sortable(source: Source, name: str, path: str) -> QueryField:
@@ -56,38 +66,81 @@ def sortable(source: Source, name: str, path: str) -> QueryField:
     return field
 
 
-def page_conditions(terms: Sequence[OrderTerm], key: Sequence[Any] | None) -> list[tuple[str, list[Any]]]:
-    """Conditions, each with what it binds, that together hold for exactly the rows after `key` in the order.
+def page_ranges(
+    terms: Sequence[OrderTerm], after: Sequence[Any] | None, until: Sequence[Any] | None
+) -> list[tuple[str, list[Any]]]:
+    """Conditions, each with what it binds, that together hold for exactly the rows after one place in the order
+    (that one excluded) and up to another (included). Unbounded: one empty condition.
 
-    Each is one range of an index on the first term. Descending that takes two: SQLite cannot see that
-    "smaller or missing" is the end of an index, and would walk over all earlier pages. No key: one empty one.
+    Each is one range of an index on the first term. Missing values are a range of their own: SQLite cannot see
+    that "larger or missing" is one piece of an index, and would walk over all earlier pages.
     """
-    if key is None:
+    bounds = _bounds(terms, after, until)
+    if not bounds:
         return [("", [])]
-    first, start = terms[0].field, key[0]
+    segments = (False, True) if terms[0].field.nullable else (False,)
+    ranges = [_range(terms[0].field, missing, bounds) for missing in segments]
+    return [found for found in ranges if found is not None] or [("0", [])]
+
+
+def page_condition(
+    terms: Sequence[OrderTerm], after: Sequence[Any] | None, until: Sequence[Any] | None, values: list[Any]
+) -> str:
+    """The same as a single condition, for orders that no index serves; "" if unbounded. Appends what it binds."""
+    return " AND ".join(bound.condition(values) for bound in _bounds(terms, after, until))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The rows after a place in an order; with it if inclusive."""
+
+    terms: tuple[OrderTerm, ...]
+    key: Sequence[Any]
+    inclusive: bool = False
+
+    def condition(self, values: list[Any]) -> str:
+        """Row by row: later in the first term, or equal there and later in the second, and so on."""
+        rows: list[str] = []
+        equal: list[str] = []
+        for index, term in enumerate(self.terms):
+            later = _later(term, self.key[index])
+            if later is not None:
+                rows.append("(" + " AND ".join([*equal, later]) + ")")
+                values.extend(self.key[: index + ("?" in later)])
+            equal.append(f"{term.field.sql} IS ?")
+        if self.inclusive:
+            rows.append("(" + " AND ".join(equal) + ")")
+            values.extend(self.key)
+        return "(" + " OR ".join(rows) + ")" if rows else "0"
+
+
+def _bounds(
+    terms: Sequence[OrderTerm], after: Sequence[Any] | None, until: Sequence[Any] | None
+) -> list[_Bound]:
+    bounds = [] if after is None else [_Bound(tuple(terms), after)]
+    if until is not None:
+        # Up to a row is from it on in the opposite order, which also turns round where missing values come.
+        bounds.append(
+            _Bound(tuple(OrderTerm(t.field, not t.descending) for t in terms), until, inclusive=True)
+        )
+    return bounds
+
+
+def _range(first: QueryField, missing: bool, bounds: Sequence[_Bound]) -> tuple[str, list[Any]] | None:
+    """The bounds among the rows that have, or miss, a value in the first term; None if there can be no row."""
+    conditions: list[str] = [f"{first.sql} IS NULL"] if missing else []
     values: list[Any] = []
-    later = _later_rows(terms, key, values)
-    if not terms[0].descending:
-        return [(later, values)] if start is None else [(f"{first.sql} >= ? AND {later}", [start, *values])]
-    if start is None:
-        return [(f"{first.sql} IS NULL AND {later}", values)]
-    bounded = (f"{first.sql} <= ? AND {later}", [start, *values])
-    return [bounded] if first.name == "id" else [bounded, (f"{first.sql} IS NULL", [])]
-
-
-def _later_rows(terms: Sequence[OrderTerm], key: Sequence[Any], values: list[Any]) -> str:
-    """Row by row: later in the first term, or equal there and later in the second, and so on."""
-    rows: list[str] = []
-    for index, term in enumerate(terms):
-        later = _later(term, key[index])
-        if later is None:
+    for bound in bounds:
+        start, descending = bound.key[0], bound.terms[0].descending
+        if (start is None) != missing:
+            if missing != descending:
+                return None
             continue
-        equal = [f"{earlier.field.sql} IS ?" for earlier in terms[:index]]
-        values.extend(key[:index])
-        if "?" in later:
-            values.append(key[index])
-        rows.append("(" + " AND ".join([*equal, later]) + ")")
-    return "(" + " OR ".join(rows) + ")" if rows else "0"
+        if not missing:
+            conditions.append(f"{first.sql} {'<=' if descending else '>='} ?")
+            values.append(start)
+        conditions.append(bound.condition(values))
+    return " AND ".join(conditions) or f"{first.sql} IS NOT NULL", values
 
 
 def _later(term: OrderTerm, value: Any) -> str | None:
@@ -97,10 +150,10 @@ def _later(term: OrderTerm, value: Any) -> str | None:
     if value is None:
         # Nothing comes after the missing values, which come last.
         return None
-    return f"{column} < ?" if term.field.name == "id" else f"({column} < ? OR {column} IS NULL)"
+    return f"({column} < ? OR {column} IS NULL)" if term.field.nullable else f"{column} < ?"
 
 
 def signature(source: Source, terms: Sequence[OrderTerm]) -> bytes:
     """8 bytes that tell apart cursors of different orders."""
-    plain = [source.name, [[term.field.name, term.descending] for term in terms]]
+    plain = [source.name, [[term.field.sql, term.descending] for term in terms]]
     return hashlib.blake2b(msgspec.msgpack.encode(plain), digest_size=8).digest()

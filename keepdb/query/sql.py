@@ -127,30 +127,25 @@ class SqlCompiler:
 
 
 @contextmanager
-def sql_errors(trail: Trail | None) -> Iterator[None]:
-    """Turn what SQLite says about a statement into the refusal it deserves. trail: None for compiled queries,
-    about which a client can only be wrong in its numbers (a sum that leaves 64 bits)."""
+def sql_errors(trail: Trail) -> Iterator[None]:
+    """Turn what SQLite says about a client's statement into the refusal it deserves."""
     try:
         yield
     except apsw.ExecTraceAbort:
         raise
     except apsw.SQLError as error:
         # What the guard denies, SQLite reports as AuthError, or for functions as this.
-        raise (trail and trail.refused) or _sql_error(error) from None
+        raise trail.refused or sql_error(error) from None
     except apsw.Error as error:
-        if trail is None:
-            raise
         raise _refusal(error, trail) from None
     except (KeyError, ValueError) as error:
-        if trail is None:
-            raise
-        raise _bad_params(error) if isinstance(error, KeyError) else _sql_error(error) from None
+        raise _bad_params(error) if isinstance(error, KeyError) else sql_error(error) from None
 
 
 def _refusal(error: apsw.Error, trail: Trail) -> Exception:
     match error:
         case apsw.AuthError():
-            return trail.refused or _sql_error(error)
+            return trail.refused or sql_error(error)
         case apsw.BindingsError():
             return _bad_params(error)
         case apsw.TooBigError() | apsw.NoMemError():
@@ -158,7 +153,7 @@ def _refusal(error: apsw.Error, trail: Trail) -> Exception:
                 "query_too_large", "SQL made a value longer than 8 MiB.", fix="Build shorter values."
             )
         case apsw.MismatchError() | apsw.RangeError():
-            return _sql_error(error)
+            return sql_error(error)
         case _:
             return error
 
@@ -170,7 +165,8 @@ def _bad_params(error: Exception) -> InvalidRequest:
     )
 
 
-def _sql_error(error: Exception) -> InvalidRequest:
+def sql_error(error: Exception) -> InvalidRequest:
+    """The refusal that says what SQLite says."""
     if isinstance(error, UnicodeDecodeError):
         return InvalidRequest(
             "sql_error",

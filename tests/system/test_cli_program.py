@@ -217,6 +217,62 @@ def test_pages_join_up_and_select_order_and_sql_work(data: Path) -> None:
     assert by_sql["rows"] == [{"name": "w3"}]
 
 
+def test_related_rows_distinct_values_and_groups_are_asked_for_by_options(data: Path) -> None:
+    at = ("--data", str(data), "--json")
+    (persona,) = data_of(run("commit", "personas.created", "name=Eve", *at))["ids"]
+    for name, kind in (("m1", "task"), ("m2", "task"), ("m3", "event")):
+        data_of(
+            run(
+                "commit",
+                "memoryEntities.created",
+                f"personaId={persona}",
+                f"name={name}",
+                f"type={kind}",
+                *at,
+            )
+        )
+
+    memories = ("query", "memoryEntities", "--where", json.dumps({"personaId": persona}))
+    include = json.dumps({"persona": {"via": "personaId", "select": ["name"]}})
+    related = data_of(run(*memories, "--limit", "1", "--select", "name", "--include", include, *at))
+    again = data_of(run(*memories, "--select", "name", "--until", related["cursor"], *at))
+    distinct = data_of(run(*memories, "--distinct", "--select", "type", *at))
+    grouped = data_of(
+        run(*memories, "--group-by", "type", "--aggregate", "n=count(*)", "--having", '{"n": {">": 1}}', *at)
+    )
+
+    assert related["rows"][0]["persona"] == {"id": persona, "name": "Eve"}
+    assert [row["id"] for row in again["rows"]] == [related["rows"][0]["id"]]
+    assert distinct["rows"] == [{"type": "event"}, {"type": "task"}]
+    assert grouped["rows"] == [{"type": "task", "n": 2}]
+    wrong = run(*memories, "--include", '{"persona": {}}', "--data", str(data))
+    assert wrong.returncode == 2
+    assert "--include has not the right shape" in wrong.stderr
+
+
+def test_explain_says_how_a_query_is_answered_instead_of_its_rows(data: Path) -> None:
+    asked = (
+        "query",
+        "memoryEntities",
+        "--order",
+        "-importance",
+        "--limit",
+        "20",
+        "--explain",
+        "--data",
+        str(data),
+    )
+
+    found = data_of(run(*asked, "--json"))
+    shown = run(*asked).stdout
+
+    assert found["strategy"] == "window"
+    assert found["sql"].startswith("SELECT")
+    assert "memoryEntities.importance" in found["reads"]
+    assert shown.startswith("sql       SELECT")
+    assert "\nlive      window: " in shown
+
+
 def test_a_table_shows_times_for_people_and_says_how_many_rows(data: Path) -> None:
     run("commit", "personas.created", "name=Ada", "--data", str(data))
 

@@ -4,18 +4,13 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_query_world import World, world_in
-
-from keepdb.errors import InvalidRequest
-from keepdb.query.compile import compile_query
-from keepdb.query.cursor import decode_cursor, encode_cursor
-from keepdb.query.order import read_order, signature
-from messages.queries import Query
 
 Row = dict[str, Any]
 Where = dict[str, Any]
@@ -142,9 +137,9 @@ def like_pattern(like: str) -> str:
     return "".join({"%": ".*", "_": "."}.get(piece, re.escape(piece[-1])) for piece in pieces)
 
 
-def order_key(order_by: tuple[str, ...]) -> Callable[[Row], Any]:
-    last = order_by[-1] if order_by else ""
-    total = (*order_by, "-id" if last.startswith("-") else "id")
+def order_key(order_by: tuple[str, ...], unique: tuple[str, ...] = ("id",)) -> Callable[[Row], Any]:
+    sign = "-" if order_by and order_by[-1].startswith("-") else ""
+    total = (*order_by, *(f"{sign}{name}" for name in unique))
 
     def precedes(one: Row, other: Row) -> int:
         for term in total:
@@ -200,105 +195,141 @@ def test_pages_of_random_queries_are_together_what_the_oracle_finds(
 
 @SETTINGS
 @given(
-    rows=tables(), where=WHERES, group_by=st.lists(st.sampled_from(["b", "e", "t"]), max_size=2, unique=True)
+    rows=tables(),
+    later=tables(),
+    where=WHERES,
+    order_by=ORDERS,
+    limit=st.integers(1, 6),
+    cuts=st.sets(st.integers(0, 14)),
 )
-def test_random_aggregates_are_what_the_oracle_counts(
-    world: World, rows: list[Row], where: Where, group_by: list[str]
+def test_pages_between_cursors_are_together_the_whole_whatever_changed_since_they_were_made(
+    world: World,
+    rows: list[Row],
+    later: list[Row],
+    where: Where,
+    order_by: tuple[str, ...],
+    limit: int,
+    cuts: set[int],
 ) -> None:
     fill(world, rows)
+    whole = world.query(order_by=order_by, limit=20)
+    places: list[str | None] = [None]
+    for cut in sorted(cuts):
+        if 0 < cut < len(whole.rows):
+            places.append(world.query(order_by=order_by, limit=cut).cursor)
+    fill(world, later)
+
+    found: list[str] = []
+    for after, until in pairwise([*places, None]):
+        page = world.query(where=where, order_by=order_by, after=after, until=until, limit=limit)
+        found += [row[0] for row in page.rows]
+        while page.cursor:
+            page = world.query(where=where, order_by=order_by, after=page.cursor, until=until, limit=limit)
+            found += [row[0] for row in page.rows]
+
+    assert found == expected(later, where, order_by, with_deleted=False)
+
+
+AGGREGATES = {"n": {"count": "*"}, "known": {"count": "r"}, "least": {"min": "t"}, "most": {"max": "i"}}
+FIGURES: dict[str, list[Any]] = {"n": [0, 1, 2], "known": [0, 1], "least": VALUES["t"], "most": VALUES["i"]}
+
+
+def groups_of(rows: list[Row], where: Where, group_by: list[str]) -> list[Row]:
+    """What AGGREGATES give, by hand."""
     groups: dict[tuple[Any, ...], list[Row]] = {} if group_by else {(): []}
     for row in rows:
         if matches(row, where) and row["deletedAt"] is None:
             groups.setdefault(tuple(row[name] for name in group_by), []).append(row)
 
-    aggregates = {"n": {"count": "*"}, "known": {"count": "r"}, "least": {"min": "t"}, "most": {"max": "i"}}
-    result = world.query(where=where, group_by=tuple(group_by), aggregates=aggregates)
-
     def known(members: list[Row], name: str) -> list[Any]:
         return [row[name] for row in members if row[name] is not None]
 
-    assert result.rows == [
-        [
-            *key,
-            len(groups[key]),
-            len(known(groups[key], "r")),
-            min(known(groups[key], "t"), default=None),
-            max(known(groups[key], "i"), default=None),
-        ]
-        for key in sorted(groups, key=lambda key: [(value is not None, value) for value in key])
+    return [
+        {
+            **dict(zip(group_by, key, strict=True)),
+            "n": len(members),
+            "known": len(known(members, "r")),
+            "least": min(known(members, "t"), default=None),
+            "most": max(known(members, "i"), default=None),
+        }
+        for key, members in groups.items()
     ]
 
 
-ORDER = ("-i", "t")
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[list[str], Where, tuple[str, ...]]:
+    """groupBy, having and orderBy that fit together."""
+    group_by = draw(st.lists(st.sampled_from(["b", "e", "t"]), max_size=2, unique=True))
+    names = [*group_by, *FIGURES]
+    domains = {name: FIGURES.get(name, VALUES.get(name, [])) for name in names}
+    comparable = [name for name in names if name != "b"]
 
-
-def cursor_of(world: World, key: list[Any]) -> str:
-    source = world.reader.catalog.sources["things"]
-    order = signature(source, read_order(ORDER, source, world.reader.limits))
-    return encode_cursor(world.reader.catalog.schema_hash, order, key, 10_000)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [[], [1], [1, "a"], [1, "a", None], ["1", "a", "id"], [1, 1, "id"], [True, "a", "id"], [1.0, "a", "id"],
-     [2**64 - 1, "a", "id"], [1, "a", "id", 1], [[1], "a", "id"], [{"a": 1}, "a", "id"], [1, b"a", "id"]],
-)  # fmt: skip
-def test_a_cursor_with_values_that_do_not_fit_is_refused(world: World, key: list[Any]) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        world.query(order_by=ORDER, after=cursor_of(world, key))
-
-    assert caught.value.code == "cursor_invalid"
-
-
-@pytest.mark.parametrize(
-    "cursor", ["", "x", "====", "é", "a b", "AAAA", "lA==", "3" * 300_000, "kZGRkZGR" * 2_000, "\ud800"]
-)
-def test_a_text_that_is_no_cursor_is_refused(world: World, cursor: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        world.query(order_by=ORDER, after=cursor)
-
-    assert caught.value.code == "cursor_invalid"
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(max_size=60))
-def test_any_text_as_cursor_is_read_or_refused_never_worse(cursor: str) -> None:
-    with pytest.raises(InvalidRequest):
-        decode_cursor(cursor, "00", b"order", (), 100)
-
-
-def test_a_cursor_of_another_order_collection_or_schema_is_refused(world: World) -> None:
-    cursor = cursor_of(world, [1, "a", "id"])
-    assert world.query(order_by=ORDER, after=cursor).cursor is None
-
-    for source, parts in (("things", {"order_by": ("i", "t")}), ("things", {}), ("others", {})):
-        with pytest.raises(InvalidRequest, match="another collection or order"):
-            world.query(source, after=cursor, **parts)
-    with pytest.raises(InvalidRequest, match="another schema"):
-        decode_cursor(cursor, "another", b"", (), 1_000)
-
-
-def test_a_cursor_is_bound_and_never_becomes_sql(world: World) -> None:
-    poison = "' OR 1=1; DROP TABLE things; --"
-
-    plan = world.query(order_by=ORDER, after=cursor_of(world, [None, poison, poison]))
-
-    assert plan.rows == [] or all(row[0] != poison for row in plan.rows)
-
-
-def test_pages_of_an_indexed_order_start_where_the_cursor_points(world: World) -> None:
-    """Both directions search the index for the cursor's place instead of walking over all earlier pages."""
-    source, limits = "things", world.reader.limits
-    fill(world, [{**dict.fromkeys(VALUES), "id": str(n), "i": n % 5, "deletedAt": None} for n in range(50)])
-
-    for order_by in (("i",), ("-i",)):
-        first = world.query(source, order_by=order_by, limit=20)
-        query = Query(source=source, order_by=order_by, limit=20, after=first.cursor)
-        plan = compile_query(query, world.reader.catalog, limits)
-        details = [
-            str(row[3]) for row in world.connection.execute(f"EXPLAIN QUERY PLAN {plan.sql}", plan.params)
-        ]
-        assert any(
-            re.search(r"SEARCH things USING INDEX things__i__id \(i[<>]\?\)", line) for line in details
+    def term(name: str) -> st.SearchStrategy[Where]:
+        value = st.sampled_from(domains[name])
+        return st.one_of(
+            st.builds(lambda op, given: {name: {op: given}}, st.sampled_from(["=", "!=", "<=", ">"]), value),
+            st.builds(lambda given: {name: {"in": given}}, st.lists(st.one_of(st.none(), value), max_size=2)),
+            st.builds(lambda given: {name: {"isNull": given}}, st.booleans()),
         )
-        assert not any("TEMP B-TREE" in line for line in details), details
+
+    having = st.recursive(st.sampled_from(comparable).flatmap(term), combine, max_leaves=4)
+    sort = draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
+    order_by = tuple(draw(st.sampled_from([name, f"-{name}"])) for name in sort)
+    return group_by, draw(st.one_of(st.just({}), having)), order_by
+
+
+@SETTINGS
+@given(rows=tables(), where=WHERES, parts=grouped(), limit=st.integers(1, 4))
+def test_pages_of_random_groups_are_together_what_the_oracle_counts(
+    world: World,
+    rows: list[Row],
+    where: Where,
+    parts: tuple[list[str], Where, tuple[str, ...]],
+    limit: int,
+) -> None:
+    fill(world, rows)
+    group_by, having, order_by = parts
+    wanted = [group for group in groups_of(rows, where, group_by) if matches(group, having)]
+    query: dict[str, Any] = {
+        "where": where,
+        "group_by": tuple(group_by),
+        "aggregates": AGGREGATES,
+        "having": having,
+        "order_by": order_by,
+        "limit": limit,
+    }
+
+    pages = [world.query(**query)]
+    while pages[-1].cursor:
+        pages.append(world.query(**query, after=pages[-1].cursor))
+    until_first = world.query(**query, until=pages[0].cursor)
+
+    found = [dict(zip(page.columns, row, strict=True)) for page in pages for row in page.rows]
+    assert found == sorted(wanted, key=order_key(order_by, tuple(group_by)))
+    assert until_first.rows == pages[0].rows
+
+
+@SETTINGS
+@given(rows=tables(), where=WHERES, order_by=ORDERS, limit=st.integers(1, 6), extra=st.sampled_from(ORDERED))
+def test_pages_of_random_distinct_values_are_together_each_combination_once(
+    world: World, rows: list[Row], where: Where, order_by: tuple[str, ...], limit: int, extra: str
+) -> None:
+    fill(world, rows)
+    select = tuple(dict.fromkeys([extra, *(name.removeprefix("-") for name in order_by)]))
+    kept = [row for row in rows if matches(row, where) and row["deletedAt"] is None]
+    different = {tuple(row[name] for name in select): row for row in kept}
+
+    query: dict[str, Any] = {
+        "where": where,
+        "select": select,
+        "distinct": True,
+        "order_by": order_by,
+        "limit": limit,
+    }
+    pages = [world.query(**query)]
+    while pages[-1].cursor:
+        pages.append(world.query(**query, after=pages[-1].cursor))
+
+    wanted = sorted(different.values(), key=order_key(order_by, select))
+    assert pages[0].columns == select
+    assert [row for page in pages for row in page.rows] == [[row[name] for name in select] for row in wanted]

@@ -93,8 +93,8 @@ class World:
         self.seq = 0
         self.opened: list[int] = []
         self.erased: set[str] = set()
-        self._file = StateFile.open(self.state.path, _KEY, "read")
-        self.connection = self._file.connection
+        self.file = StateFile.open(self.state.path, _KEY, "read")
+        self.connection = self.file.connection
         self.reader = Reader(
             self.connection, CATALOG, clock=SystemClock(), open_values=self.open_values, limits=limits
         )
@@ -151,7 +151,7 @@ class World:
         return self.reader.run(self.reader.plan(None, Sql(sql=text, params=given)))
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
         self.state.close()
 
 

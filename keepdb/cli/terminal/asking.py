@@ -10,7 +10,7 @@ import msgspec
 
 from keepdb.cli.terminal.status import usage
 from keepdb.cli.terminal.values import read_object, read_params, split_names
-from messages.queries import Query, Sql
+from messages.queries import Include, Query, Sql
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +22,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None
     select: tuple[str, ...]
     after: str | None
+    until: str | None
+    distinct: bool
+    include: str | None
     group_by: tuple[str, ...]
     aggregate: tuple[str, ...]
+    having: str | None
     with_deleted: bool
     sql: str | None
     params: tuple[str, ...]
@@ -52,10 +56,14 @@ def with_query_options(function: Callable[..., int]) -> Callable[..., int]:
         "--select", multiple=True, metavar="FIELD", help="Only these fields. May be repeated, or a,b,c."
     )
     @click.option("--after", metavar="CURSOR", help="Go on where an earlier page ended.")
+    @click.option("--until", metavar="CURSOR", help="End with the page that this cursor ended.")
+    @click.option("--distinct", is_flag=True, help="Each combination of the selected fields once.")
+    @click.option("--include", metavar="JSON", help="Related rows, as in the query language.")
     @click.option("--group-by", multiple=True, metavar="FIELD", help="One row per value. May be repeated.")
     @click.option(
         "--aggregate", multiple=True, metavar="NAME=FUNCTION(FIELD)", help="count(*), sum, avg, min, max."
     )
+    @click.option("--having", metavar="JSON", help="Filter over --group-by and --aggregate.")
     @click.option("--with-deleted", is_flag=True, help="Rows that were deleted, too.")
     @click.option("--sql", metavar="SQL", help="Read-only SQL instead of all of the above.")
     @click.option(
@@ -86,15 +94,33 @@ def read_plan(asked: Asked) -> Query | Sql:
         )
     return Query(
         source=asked.collection,
-        where=read_object(asked.where, "--where") if asked.where is not None else {},
+        where=_object(asked.where, "--where"),
         order_by=split_names(asked.order),
         limit=asked.limit,
         after=asked.after,
+        until=asked.until,
         select=split_names(asked.select),
+        distinct=asked.distinct,
         group_by=split_names(asked.group_by),
         aggregates=dict(read_aggregate(text) for text in asked.aggregate),
+        having=_object(asked.having, "--having"),
+        include=_include(asked.include),
         with_deleted=asked.with_deleted,
     )
+
+
+def _object(text: str | None, name: str) -> dict[str, Any]:
+    return {} if text is None else read_object(text, name)
+
+
+def _include(text: str | None) -> dict[str, Include]:
+    try:
+        return msgspec.convert(_object(text, "--include"), dict[str, Include])
+    except msgspec.ValidationError as error:
+        raise usage(
+            f"--include has not the right shape: {error}.",
+            """Write for example '{"persona": {"via": "personaId"}}'.""",
+        ) from None
 
 
 def read_aggregate(text: str) -> tuple[str, dict[str, str]]:
