@@ -17,6 +17,12 @@ SOURCES = sorted(
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 EVERYTHING = [*SOURCES, *TESTS, *BENCHMARKS]
+SCRIPTS = sorted(
+    file
+    for folder in ("clients/node/src", "clients/node/test", "examples/electron/src", "examples/electron/e2e")
+    for file in (ROOT / folder).rglob("*.ts*")
+    if file.suffix in (".ts", ".tsx") and file.parent.name != "generated"
+)
 
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 FILE_LINES_MAX, FUNCTION_LINES_MAX = 400, 70
@@ -161,6 +167,16 @@ def test_no_word_stands_for_work_not_done(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     for word in WORDS_THAT_DO_NOT_BELONG:
         assert not re.search(rf"\b{word}\b", text), f"{word}: do it, or file it"
+
+
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_module_of_typescript_says_why_it_exists_and_keeps_to_its_size(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert file.stem not in NAMES_THAT_SAY_NOTHING, "name it for what it holds"
+    assert text.startswith("// "), "begin with a paragraph on why it exists"
+    assert text.count("\n") <= FILE_LINES_MAX, "split it"
+    for word in (*WORDS_THAT_DO_NOT_BELONG, "test.skip", "test.todo", "test.only"):
+        assert not re.search(rf"\b{re.escape(word)}", text), f"{word} has no place here"
 
 
 def test_nobody_else_provides_our_top_level_names() -> None:
