@@ -1,10 +1,10 @@
-"""Run the measurements: all, or those named on the command line (transport, startup, commits, reads)."""
+"""Run the measurements: all, or those named on the command line (transport, startup, commits, reads, live, node)."""
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import commits, reads, startup, transport
+from benchmarks import commits, live, node, reads, startup, transport
 from benchmarks.figures import Figures
 
 GROUPS = {
@@ -12,6 +12,8 @@ GROUPS = {
     "startup": startup.measure,
     "commits": commits.measure,
     "reads": reads.measure,
+    "live": live.measure,
+    "node": node.measure,
 }
 
 

@@ -1,6 +1,8 @@
 """The floor under every figure: one ZeroMQ round trip between two Python processes on this machine, with CURVE."""
 
 import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import zmq
@@ -14,27 +16,39 @@ ROUND_TRIPS = 3_000
 
 
 def measure(figures: Figures, folder: Path) -> None:
-    own, server = KeyPair.generate(), KeyPair.generate()
+    own = KeyPair.generate()
+    with echoing(folder, own) as (endpoint, server):
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        socket = build_socket(context, "dealer", own, server)
+        socket.connect(endpoint)
+
+        def round_trip() -> None:
+            socket.send_multipart([b"1", b"x" * 100])
+            socket.recv_multipart()
+
+        timed(round_trip, 200)
+        figures.add(
+            "round_trip_p50_us",
+            p50_us(timed(round_trip, ROUND_TRIPS)),
+            "bare CURVE round trip, 100 bytes, ipc",
+        )
+        context.destroy(linger=0)
+
+
+@contextmanager
+def echoing(folder: Path, client: KeyPair) -> Iterator[tuple[str, bytes]]:
+    """A process that sends back what this client sends: its endpoint and public key."""
+    server = KeyPair.generate()
     endpoint = f"ipc://{folder}/echo.sock"
     process = multiprocessing.get_context("spawn").Process(
-        target=_echo, args=(endpoint, server, own.public), daemon=True
+        target=_echo, args=(endpoint, server, client.public), daemon=True
     )
     process.start()
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = build_socket(context, "dealer", own, server.public)
-    socket.connect(endpoint)
-
-    def round_trip() -> None:
-        socket.send_multipart([b"1", b"x" * 100])
-        socket.recv_multipart()
-
-    timed(round_trip, 200)
-    figures.add(
-        "round_trip_p50_us", p50_us(timed(round_trip, ROUND_TRIPS)), "bare CURVE round trip, 100 bytes, ipc"
-    )
-    process.kill()
-    process.join()
-    context.destroy(linger=0)
+    try:
+        yield endpoint, server.public
+    finally:
+        process.kill()
+        process.join()
 
 
 def _echo(endpoint: str, own: KeyPair, client: bytes) -> None:

@@ -55,3 +55,12 @@ def fill(db: Database, memories: int, seed: int = 1) -> tuple[list[str], list[st
     for pending in waiting:
         ids += pending.receipt().ids
     return personas, ids
+
+
+def filled(folder: Path, memories: int) -> Path:
+    """A data directory with so many memories, made once for all who only add to it."""
+    data = folder / f"filled-{memories}"
+    if not data.exists():
+        with running(data) as (_, db):
+            fill(db, memories)
+    return data
