@@ -1,7 +1,8 @@
 """A query actor: reads, live queries and change streams, in as many processes as `query.workers` says.
 
 *Owns* one read-only connection to the state, the windows of its live queries, the position of its streams.
-*Handles* Read, Subscribe, SubscribeChanges, Unsubscribe, Ack, Ping, Describe, QueryStatus; CacheAt from the cache.
+*Handles* Read, Explain, Describe, Subscribe, SubscribeChanges, Unsubscribe, Ack, Ping, QueryStatus; CacheAt from the
+cache.
 *Emits* Snapshot, Diff, Changes, Rehydrate and LiveFailed pushes; CachePut to the cache.
 *After a crash* its clients notice the new epoch and subscribe again from where they were.
 """
@@ -23,7 +24,7 @@ from keepdb.live.subscriptions import Subscriptions
 from keepdb.query.catalog import make_catalog
 from keepdb.query.limits import QueryLimits
 from keepdb.query.opening import SealedItem
-from keepdb.query.plan import Plan
+from keepdb.query.plan import CompiledQuery, Plan
 from keepdb.query.run import RawResult, Reader
 from keepdb.query.waiting import WaitingList, answer, not_there_yet
 from keepdb.schema.describe import describe
@@ -36,6 +37,8 @@ from messages.queries import (
     Ack,
     Describe,
     Description,
+    Explain,
+    Explanation,
     Moved,
     Ping,
     Pong,
@@ -72,13 +75,16 @@ class QueryActor(ProcessActor):
             time_s=config.query.time_ms_max / 1000,
             subscriptions=config.query.subscriptions_max,
             subscriptions_per_client=config.query.subscriptions_per_client_max,
+            live_rows=config.query.live_rows_max,
         )
         self._epoch = secrets.token_hex(8)
         self._vault = Vault(lambda: self.ref("encryption"))
         self._catalog = make_catalog(self.seat.schema)
-        self._subscriptions = Subscriptions(self._limits)
+        self._subscriptions = Subscriptions(self._catalog, self._limits, self.clock, self._open_values)
         self._engine, self._streams = self._subscriptions.live, self._subscriptions.streams
-        self._outbox = Outbox(self.router, self.inbox.after, self._subscriptions.drop_client)
+        self._outbox = Outbox(
+            self.router, self.inbox.after, self._subscriptions.drop_client, self._subscriptions.end
+        )
         self._cache = CacheReader(
             self.seat.secrets[kdf.CACHE], config.cache.size_mib * MIB, config.cache.entry_kib_max * KIB
         )
@@ -159,7 +165,7 @@ class QueryActor(ProcessActor):
     @staticmethod
     def _is_cheap(plan: Plan) -> bool:
         """A few rows in order cost less than asking the cache."""
-        return plan.key >= 0 and getattr(plan, "limit", 0) <= 1
+        return isinstance(plan, CompiledQuery) and plan.groups is None and plan.limit <= 1
 
     def _wait_for(self, at_least: int, message: Request) -> Deferred:
         assert self.inbox.reply is not None
@@ -167,6 +173,16 @@ class QueryActor(ProcessActor):
         self.defer()
         self._take_turn()
         return DEFERRED
+
+    @handles(Explain)
+    def explain(self, message: Explain) -> Explanation | Moved:
+        plan = self._reader.plan(message.query, message.sql)
+        owner = self._owner(plan)
+        return (
+            self._engine.explain(plan, self._reader)
+            if owner == self.seat.name
+            else Moved(sub="", service=owner)
+        )
 
     @handles(Describe)
     def describe(self, message: Describe) -> Description:
@@ -189,7 +205,7 @@ class QueryActor(ProcessActor):
     @handles(Subscribe)
     def subscribe_query(self, message: Subscribe) -> Subscribed | Moved | Deferred:
         plan = self._reader.plan(message.query, message.sql)
-        owner = self._workers[crc32(plan.canonical) % len(self._workers)]
+        owner = self._owner(plan)
         if owner != self.seat.name:
             return Moved(sub=message.sub, service=owner)
         seq = self._reader.position()
@@ -200,6 +216,10 @@ class QueryActor(ProcessActor):
         self._engine.subscribe(client, message.sub, plan, message.credit, message.at_least)
         self._take_turn()
         return self._subscribed(message.sub, seq)
+
+    def _owner(self, plan: Plan) -> str:
+        """The query actor that keeps live queries of this plan, so that identical ones share a window."""
+        return self._workers[crc32(plan.canonical) % len(self._workers)]
 
     @handles(SubscribeChanges)
     def subscribe_changes(self, message: SubscribeChanges) -> Subscribed:
@@ -217,8 +237,9 @@ class QueryActor(ProcessActor):
 
     @handles(Ack)
     def ack(self, message: Ack) -> None:
-        self._subscriptions.ack(self.told.peer, message.sub, message.count)
-        self._take_turn()
+        # Most find their subscriber up to date; what is new is told by hints.
+        if self._subscriptions.ack(self.told.peer, message.sub, message.count):
+            self._take_turn()
 
     @handles(Ping)
     def ping(self, message: Ping) -> Pong:
@@ -235,7 +256,11 @@ class QueryActor(ProcessActor):
 
     @handles(Advanced)
     def advanced(self, message: Advanced) -> None:
-        self._take_turn()
+        if self.inbox.empty() and not self._turn_due:
+            # Nothing else waits: 40 µs sooner than by way of the inbox.
+            self._turn()
+        else:
+            self._take_turn()
 
     def _is_following(self) -> bool:
         """Whether anything here depends on what the writer does next."""
@@ -266,18 +291,19 @@ class QueryActor(ProcessActor):
         self._turn_due = False
         self._answer_waiting()
         if self._engine.windows:
-            with self._reader.snapshot() as seq:
-                # Versions come from the snapshot, not from the hint: a hint may have been lost.
-                self._engine.advance(self._reader.versions(), seq)
-                pushes = self._engine.refresh(self._reader.run) if self._engine.waiting else []
-            for client, push in pushes:
+            # What changed comes from the ring, not from the hint: a hint may have been lost.
+            for client, push in self._engine.turn(self._reader, self._state.changes_after):
                 self._outbox.push(client, push)
-        sent = 0
-        for client, change in self._streams.pushes(self._state):
-            self._outbox.push(client, change)
-            sent += 1
+        sent = self._push_changes() if len(self._streams) else 0
         if sent or self._engine.waiting:
             self._take_turn()
+
+    def _push_changes(self) -> int:
+        """One push for each change stream that is behind; returns how many there were."""
+        pushes = list(self._streams.pushes(self._state))
+        for client, push in pushes:
+            self._outbox.push(client, push)
+        return len(pushes)
 
     def _answer_waiting(self) -> None:
         if not len(self._waiting):
@@ -299,6 +325,7 @@ class QueryActor(ProcessActor):
         self._answer_waiting()
 
     def _tick(self) -> None:
+        self._engine.retry()
         if self._is_following():
             self._take_turn()
 
@@ -311,6 +338,9 @@ class QueryActor(ProcessActor):
     def on_peer_up(self, service: Service, restarts: int) -> None:
         if service.name == "cache":
             self._greet_cache()
+        elif service.name == "encryption":
+            self._engine.retry()
+            self._take_turn()
 
     def on_peer_down(self, name: str) -> None:
         if name == "cache":
@@ -341,6 +371,7 @@ class QueryActor(ProcessActor):
         return {
             "reads": self._reads,
             "live_queries": self._engine.windows,
+            "live_rows": self._engine.rows,
             "subscribers": len(self._subscriptions),
             "slow_clients": len(self._outbox),
             "cache_hits": self._cache.hits,

@@ -270,9 +270,14 @@ class Told(msgspec.Struct, frozen=True):
 
 def router_send(router: Socket) -> Callable[[list[bytes]], None]:
     """Send without ever blocking: a peer that does not read loses its answer, not our time."""
+    # As plain integers: pyzmq's send_multipart combines its flags for every frame anew: 3 µs of every answer.
+    last = int(zmq.NOBLOCK)
+    more = last | int(zmq.SNDMORE)
 
     def send(frames: list[bytes]) -> None:
-        router.send_multipart(frames, zmq.NOBLOCK)
+        for frame in frames[:-1]:
+            router.send(frame, more)
+        router.send(frames[-1], last)
 
     return send
 

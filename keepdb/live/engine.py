@@ -1,209 +1,299 @@
-"""Live queries: which results have changed, and what each subscriber is told about it.
+"""Live queries: from the changes ring to what each subscriber is told.
 
-A window is the kept result of one query; identical queries share it. Windows of changed tables run again; the
-callers need not know, so that an engine which updates windows from row images can take this one's place.
-Nothing is queued here: what a subscriber has not been sent is the difference of two results, made when it can
+One turn is one snapshot: the changes since the last turn go to the windows that they concern; windows that cannot go
+on from changes alone read their tables; new rows are rendered, all in one ask; and whoever has credit is brought up to
+date. Nothing is queued here: what a subscriber has not been sent is the difference of two results, made when it can
 take it, however many changes lie between.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator
 
-from keepdb.errors import InvalidRequest, KeepError, Unavailable
+from keepdb.clock import Clock
+from keepdb.errors import KeepError, StorageError
+from keepdb.query.catalog import Catalog
 from keepdb.query.limits import QueryLimits
+from keepdb.query.opening import OpenValues
 from keepdb.query.plan import Plan
-from keepdb.query.refusal import bad_value
-from keepdb.query.run import RawResult
-from messages.queries import LiveFailed
+from keepdb.query.run import Reader
+from keepdb.storage.changes import Change, ChangeBatch
+from messages.queries import Diff, Explanation, LiveFailed, Snapshot
 
-from .window import Differences, Push, Subscriber, Window
+from .explain import explain
+from .journal import Journal
+from .registry import Registry
+from .rendering import render
+from .result import Differences
+from .window import Subscriber, Window
 
-#: A window whose refresh fails in a way that may pass is tried again with the next refreshes.
+logger = logging.getLogger("keepdb.query")
+
+#: What is sent to which client.
+Addressed = tuple[bytes, Snapshot | Diff | LiveFailed]
+#: StateFile.changes_after: batches after a position, in slices of so many bytes; None where the ring has a gap.
+ChangesAfter = Callable[[int, int], list[ChangeBatch] | None]
+
+#: A window that fails in a way that may pass is tried again so many times.
 _FAILURES_MAX = 5
-
-Run = Callable[[Plan], RawResult]
 
 
 class LiveEngine:
     """All windows of one query actor. Not thread-safe."""
 
-    def __init__(self, limits: QueryLimits) -> None:
+    def __init__(self, catalog: Catalog, limits: QueryLimits, clock: Clock, open_values: OpenValues) -> None:
         self._limits = limits
-        self._windows: dict[bytes, Window] = {}
-        self._by_table: dict[str, dict[bytes, Window]] = {}
-        self._clients: dict[bytes, dict[str, Subscriber]] = {}
-        self._dirty: dict[bytes, Window] = {}
-        #: Windows whose run failed in a way that may pass; they become dirty with the next advance().
-        self._retry: dict[bytes, Window] = {}
+        self._clock = clock
+        self._open_values = open_values
+        self._registry = Registry(catalog, limits)
+        self._journal = Journal()
+        #: Windows that must read their tables, in the order in which that came up.
+        self._unread: dict[Window, None] = {}
+        #: Windows that failed in a way that may pass, until retry().
+        self._retry: dict[Window, None] = {}
         #: Subscribers that may lack something: of windows that changed, or that just got credit.
-        self._behind: dict[int, Subscriber] = {}
-        self._subscribers = 0
-        self._versions: dict[str, int] = {}
+        self._behind: dict[Subscriber, None] = {}
+        self._reads = 0
+        #: All changes up to here have been given to the windows; lagging: there are more in the ring.
         self._seq = -1
+        self._lagging = False
 
     @property
     def windows(self) -> int:
         """Number of live queries that run."""
-        return len(self._windows)
+        return len(self._registry.windows)
 
     @property
     def subscribers(self) -> int:
         """Number of subscriptions."""
-        return self._subscribers
+        return self._registry.subscribers
 
     @property
-    def dirty(self) -> int:
-        """Number of windows that must run again."""
-        return len(self._dirty)
+    def rows(self) -> int:
+        """Number of rows that all windows keep."""
+        return self._registry.rows
+
+    @property
+    def reads(self) -> int:
+        """How often a window has read its tables."""
+        return self._reads
 
     @property
     def waiting(self) -> bool:
-        """Whether refresh() has something to do now."""
-        return bool(self._dirty or self._behind)
+        """Whether turn() has something to do now, other than looking for new changes."""
+        return bool(self._unread or self._behind or self._lagging)
 
-    def subscribe(self, client: bytes, sub: str, plan: Plan, credit: int, at_least: int = 0) -> Subscriber:
-        """Add a subscription; the next refresh() gives its Snapshot. Raises InvalidRequest and Unavailable.
+    # -- subscriptions -----------------------------------------------------------------------------------
+
+    def subscribe(self, client: bytes, sub: str, plan: Plan, credit: int, at_least: int = 0) -> None:
+        """Add a subscription; a later turn gives its Snapshot. Raises InvalidRequest and Unavailable.
 
         at_least: the Snapshot is not older than this seq (wait until the reader is there before calling).
         """
-        self._check(client, sub, credit)
-        window = self._open(plan)
-        subscriber = Subscriber(client, sub, window, credit)
-        window.subscribers.append(subscriber)
-        self._clients.setdefault(client, {})[sub] = subscriber
-        if window.seq < at_least and self._seq < at_least:
-            self._dirty[window.key] = window
-        self._subscribers += 1
-        self._behind[id(subscriber)] = subscriber
-        return subscriber
-
-    def _check(self, client: bytes, sub: str, credit: int) -> None:
-        mine = self._clients.get(client, {})
-        if not 1 <= credit <= self._limits.credit_max:
-            raise bad_value("credit", credit, f"an integer from 1 to {self._limits.credit_max}")
-        if sub in mine:
-            raise InvalidRequest(
-                "live_duplicate", f"sub: {sub[:64]!r} is in use by this client.", fix="Use another name."
-            )
-
-    def _open(self, plan: Plan) -> Window:
-        window = self._windows.get(plan.canonical)
-        if window is not None:
-            return window
-        if len(self._windows) >= self._limits.windows:
-            raise Unavailable(
-                "live_too_many_windows",
-                f"There are {len(self._windows)} different live queries, which is the limit.",
-                fix="Unsubscribe from what is no longer shown.",
-                retryable=False,
-            )
-        window = Window(plan.canonical, plan)
-        self._windows[window.key] = self._dirty[window.key] = window
-        for table in plan.tables:
-            self._by_table.setdefault(table, {})[window.key] = window
-        return window
+        subscriber = self._registry.add(client, sub, plan, credit, at_least)
+        self._behind[subscriber] = None
+        if len(subscriber.window.subscribers) == 1:
+            self._unread[subscriber.window] = None
 
     def has(self, client: bytes, sub: str) -> bool:
         """Whether there is such a subscription."""
-        return sub in self._clients.get(client, {})
+        return self._registry.find(client, sub) is not None
 
     def count(self, client: bytes) -> int:
         """Number of subscriptions of one client."""
-        return len(self._clients.get(client, {}))
+        return len(self._registry.of_client(client))
 
     def unsubscribe(self, client: bytes, sub: str) -> bool:
         """End a subscription; False if there was none."""
-        subscriber = self._clients.get(client, {}).get(sub)
+        subscriber = self._registry.find(client, sub)
         if subscriber is None:
             return False
-        self._remove(subscriber)
+        self._end(subscriber)
         return True
 
     def drop_client(self, client: bytes) -> None:
         """End all subscriptions of a client that is gone."""
-        for subscriber in list(self._clients.get(client, {}).values()):
-            self._remove(subscriber)
+        for subscriber in list(self._registry.of_client(client)):
+            self._end(subscriber)
 
     def ack(self, client: bytes, sub: str, count: int) -> None:
         """Give credit back. Too much of it is cut off: it bounds what lies in the client's socket."""
-        subscriber = self._clients.get(client, {}).get(sub)
+        subscriber = self._registry.find(client, sub)
         if subscriber is not None and count > 0:
             subscriber.credit = min(subscriber.credit + count, self._limits.credit_max)
             if subscriber.sent is not subscriber.window.result:
-                self._behind[id(subscriber)] = subscriber
+                self._behind[subscriber] = None
 
-    def advance(self, versions: Mapping[str, int], seq: int) -> int:
-        """Take note of everything that changed up to `seq`. Returns how many windows must run again.
+    def explain(self, plan: Plan, reader: Reader) -> Explanation:
+        """How this query is kept up to date and, from the second time on, what the changes since the first did."""
+        window = self._registry.windows.get(plan.canonical)
+        return explain(plan, reader, window, [] if window is None else self._journal.open(window))
 
-        versions: seq of the last change per table; tables that did not change may be left out or repeated.
-        Only windows that read a changed table are touched. Windows that failed are tried again: call it now
-        and then even if nothing is new.
-        """
-        for table, version in versions.items():
-            if version <= self._versions.get(table, -1):
-                continue
-            self._versions[table] = version
-            for key, window in self._by_table.get(table, {}).items():
-                if window.seq < version:
-                    self._dirty[key] = window
-        self._dirty |= self._retry
+    def _end(self, subscriber: Subscriber) -> None:
+        self._behind.pop(subscriber, None)
+        closed = self._registry.remove(subscriber)
+        if closed is not None:
+            self._unread.pop(closed, None)
+            self._retry.pop(closed, None)
+            self._journal.close(closed)
+
+    # -- one turn ----------------------------------------------------------------------------------------
+
+    def turn(self, reader: Reader, changes_after: ChangesAfter) -> list[Addressed]:
+        """Take in what changed, in one snapshot; gives what to send. Bounded: see `waiting`."""
+        with reader.snapshot() as seq:
+            touched = self._follow(seq, changes_after)
+            failed = [*self._read(touched, reader, seq)]
+        differences = Differences()
+        return [*failed, *self._show(touched, differences), *self._catch_up(differences)]
+
+    def retry(self) -> None:
+        """Let windows that failed try again with the next turn. Call it about once a second."""
+        self._unread |= self._retry
         self._retry.clear()
-        self._seq = max(self._seq, seq)
-        return len(self._dirty)
 
     def restart(self) -> None:
-        """Another state file, whose positions may go back: everything runs again and comes as a Snapshot."""
+        """Another state file, whose positions may go back: everything is read anew and comes as a Snapshot."""
         self._seq = -1
-        self._versions.clear()
-        for window in self._windows.values():
-            window.result = None
-            self._dirty[window.key] = window
+        self._retry.clear()
+        for window in self._registry.windows.values():
+            window.result, window.seq = None, -1
+            self._outdate(window)
             for subscriber in window.subscribers:
-                subscriber.sent = None
-                self._behind[id(subscriber)] = subscriber
+                subscriber.sent, subscriber.at_least = None, 0
+                self._behind[subscriber] = None
 
-    def refresh(self, run: Run, windows_max: int = 32) -> list[tuple[bytes, Push]]:
-        """Run at most `windows_max` dirty windows; returns what to send to which client. See `waiting`.
+    def _follow(self, seq: int, changes_after: ChangesAfter) -> dict[Window, None]:
+        """Give the windows the next changes. Returns those that have something new to show."""
+        touched: dict[Window, None] = {}
+        self._lagging = False
+        if self._seq < 0 or self._all_stale():
+            # Nobody has rows that changes could be added to.
+            self._seq = seq
+        if self._seq == seq:
+            return touched
+        batches = self._changes(changes_after)
+        if not batches:
+            self._seq = seq
+            for window in self._registry.windows.values():
+                self._outdate(window)
+            return touched
+        for batch in batches:
+            for change in batch.changes:
+                self._route(change, touched)
+            self._seq = batch.seq_last
+        self._lagging = self._seq < seq
+        self._journal.followed(self._seq, batches, touched)
+        return touched
 
-        run: Reader.run; with Reader.snapshot() around the call all windows show the same position.
-        """
-        pushes: list[tuple[bytes, Push]] = []
-        differences = Differences()
-        for key in list(self._dirty)[:windows_max]:
-            window = self._dirty.pop(key)
+    def _all_stale(self) -> bool:
+        return len(self._unread) == self.windows and all(window.stale for window in self._unread)
+
+    def _changes(self, changes_after: ChangesAfter) -> list[ChangeBatch] | None:
+        """The next slice of the ring. A damaged ring breaks continuity like a gap; the rows may be intact."""
+        try:
+            return changes_after(self._seq, self._limits.turn_bytes)
+        except StorageError as error:
+            logger.error("the changes after %d cannot be read (%s)", self._seq, error.code)
+            return None
+
+    def _route(self, change: Change, touched: dict[Window, None]) -> None:
+        """Give one changed row to the windows that it concerns."""
+        before, after = change.before, change.after
+        for route in self._registry.router.concerned(change.collection, before, after):
+            window = route.window
+            # A window that read its tables in a later snapshot has this change already.
+            if window.stale or change.seq <= window.seq or route.is_silent(before, after):
+                continue
+            if window.apply(before, after):
+                window.changes += 1
+                touched[window] = None
+                if window.needs_read:
+                    self._unread[window] = None
+
+    def _read(self, touched: dict[Window, None], reader: Reader, seq: int) -> Iterator[Addressed]:
+        """Let windows read their tables, as many as one turn has time for."""
+        if not self._unread:
+            return
+        ends = self._clock.monotonic() + self._limits.turn_s
+        for number, window in enumerate(list(self._unread)):
+            if number == self._limits.turn_windows or (number and self._clock.monotonic() > ends):
+                break
+            del self._unread[window]
+            if window.stale or window.needs_read:
+                touched.pop(window, None)
+                failed = self._read_one(window, reader, seq)
+                if failed is not None:
+                    yield from self._failed(window, failed)
+                    continue
+            # Else its rows are there and could not be rendered before.
+            touched[window] = None
+        for window in [window for window in touched if window in self._unread]:
+            # Its turn comes later; until then changes pass it by.
+            self._outdate(window)
+            del touched[window]
+
+    def _read_one(self, window: Window, reader: Reader, seq: int) -> KeepError | None:
+        self._reads += 1
+        window.reads += 1
+        self._journal.reads(window)
+        try:
+            window.read(reader, at_head=self._seq == seq and not window.stale)
+        except KeepError as error:
+            window.stale = True
+            return error
+        window.seq, window.stale = seq, False
+        return None
+
+    def _show(self, touched: Iterable[Window], differences: Differences) -> Iterator[Addressed]:
+        """Make the results of windows that changed, and note who has not been sent them."""
+        windows = {window: window.prepare() for window in touched if window not in self._retry}
+        fresh = [(window, entries) for window, entries in windows.items() if entries]
+        for window, error in render(fresh, self._open_values):
+            del windows[window]
+            yield from self._failed(window, error)
+        for window in windows:
             try:
-                result = run(window.plan)
+                changed = window.finish(differences)
+                self._registry.recount(window)
             except KeepError as error:
-                pushes.extend(self._failed(window, error))
+                yield from self._failed(window, error)
                 continue
-            window.take(result, differences)
-            self._behind.update(
-                (id(late), late) for late in window.subscribers if late.sent is not window.result
-            )
-        pushes.extend(self._catch_up(differences))
-        return pushes
+            window.pending, window.failures = False, 0
+            self._journal.shown(window, max(window.seq, self._seq), changed)
+            # Also where the result is the same: some may have waited for it.
+            late = [each for each in window.subscribers if each.sent is not window.result]
+            self._behind.update(dict.fromkeys(late))
 
-    def _catch_up(self, differences: Differences) -> Iterator[tuple[bytes, Push]]:
+    def _catch_up(self, differences: Differences) -> Iterator[Addressed]:
         """Bring everybody up to date who has credit. Whoever is passed over comes back here: those without
-        credit through ack(), those of windows that must run first through that run."""
+        credit through ack(), those of pending windows through _show()."""
         behind, self._behind = self._behind, {}
-        for subscriber in behind.values():
+        for subscriber in behind:
             window = subscriber.window
-            stale = window.key in self._dirty or window.key in self._retry
-            if window.result is None or stale or subscriber.credit < 1:
+            if window.pending or subscriber.credit < 1:
                 continue
-            push = subscriber.catch_up(window.result, max(window.seq, self._seq), differences)
+            seq = max(window.seq, self._seq)
+            if seq < subscriber.at_least:
+                self._behind[subscriber] = None
+                continue
+            push = subscriber.catch_up(seq, differences)
             if push is not None:
                 yield subscriber.client, push
 
-    def _failed(self, window: Window, error: KeepError) -> list[tuple[bytes, Push]]:
+    def _outdate(self, window: Window) -> None:
+        """It must read everything before it can show something again."""
+        window.stale = window.pending = True
+        self._unread[window] = None
+
+    def _failed(self, window: Window, error: KeepError) -> Iterator[Addressed]:
         """A failure that may pass is tried again; else the window ends and its subscribers hear why."""
         window.failures += 1
+        window.pending = True
         if error.retryable and window.failures < _FAILURES_MAX:
-            self._retry[window.key] = window
-            return []
-        pushes: list[tuple[bytes, Push]] = []
+            self._retry[window] = None
+            return
         for subscriber in list(window.subscribers):
-            self._remove(subscriber)
+            self._end(subscriber)
             failed = LiveFailed(
                 sub=subscriber.sub,
                 code=error.code,
@@ -211,26 +301,4 @@ class LiveEngine:
                 fix=error.fix,
                 retryable=error.retryable,
             )
-            pushes.append((subscriber.client, failed))
-        return pushes
-
-    def _remove(self, subscriber: Subscriber) -> None:
-        self._behind.pop(id(subscriber), None)
-        self._subscribers -= 1
-        mine = self._clients[subscriber.client]
-        del mine[subscriber.sub]
-        if not mine:
-            del self._clients[subscriber.client]
-        window = subscriber.window
-        window.subscribers.remove(subscriber)
-        if not window.subscribers:
-            self._close(window)
-
-    def _close(self, window: Window) -> None:
-        del self._windows[window.key]
-        self._dirty.pop(window.key, None)
-        self._retry.pop(window.key, None)
-        for table in window.plan.tables:
-            del self._by_table[table][window.key]
-            if not self._by_table[table]:
-                del self._by_table[table]
+            yield subscriber.client, failed

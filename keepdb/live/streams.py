@@ -72,10 +72,12 @@ class ChangeStreams:
         for stream in self._streams.values():
             stream.seq = -1
 
-    def ack(self, client: bytes, sub: str, count: int) -> None:
+    def ack(self, client: bytes, sub: str, count: int) -> bool:
+        """Give credit back; False if there is no such stream."""
         stream = self._streams.get((client, sub))
         if stream is not None and count > 0:
             stream.credit = min(stream.credit + count, self._credit_max)
+        return stream is not None
 
     def pushes(self, state: StateFile) -> Iterator[tuple[bytes, Changes | Rehydrate]]:
         """One push for every stream that is behind and has credit; call again until nothing comes."""

@@ -1,7 +1,10 @@
 """Everything one query actor pushes: its live queries and its change streams, named and counted together."""
 
+from keepdb.clock import Clock
 from keepdb.errors import Unavailable
+from keepdb.query.catalog import Catalog
 from keepdb.query.limits import QueryLimits
+from keepdb.query.opening import OpenValues
 from keepdb.query.refusal import bad_value
 
 from .engine import LiveEngine
@@ -11,9 +14,9 @@ from .streams import ChangeStreams
 class Subscriptions:
     """live, streams: the two kinds. A client's names are unique across both."""
 
-    def __init__(self, limits: QueryLimits) -> None:
+    def __init__(self, catalog: Catalog, limits: QueryLimits, clock: Clock, open_values: OpenValues) -> None:
         self._limits = limits
-        self.live = LiveEngine(limits)
+        self.live = LiveEngine(catalog, limits, clock, open_values)
         self.streams = ChangeStreams(limits)
 
     def __len__(self) -> int:
@@ -44,10 +47,10 @@ class Subscriptions:
         self.live.drop_client(client)
         self.streams.drop_client(client)
 
-    def ack(self, client: bytes, sub: str, count: int) -> None:
-        """Give credit back."""
+    def ack(self, client: bytes, sub: str, count: int) -> bool:
+        """Give credit back; whether the subscriber has something to be sent now."""
         self.live.ack(client, sub, count)
-        self.streams.ack(client, sub, count)
+        return self.streams.ack(client, sub, count) or self.live.waiting
 
     def restart(self) -> None:
         """Another state file: whoever subscribed reads everything anew."""

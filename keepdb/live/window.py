@@ -1,56 +1,130 @@
-"""One live query and its subscribers: the kept result, and what each has been sent of it."""
+"""What all live queries have in common: the rows they show, who is shown them, and the steps of one turn.
 
-from dataclasses import dataclass, field, replace
+A window takes in changed rows (`apply`), reads its tables where that is not enough (`read`), says which rows must
+be rendered (`prepare`) and makes the next result (`finish`). horizon.py, groups.py and rerun.py fill these in.
+"""
 
-from keepdb.query.plan import Plan
-from keepdb.query.run import RawResult
-from messages.queries import Diff, LiveFailed, Snapshot
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from .diff import RowDiff, diff_rows, same_value
+from keepdb.query.plan import CompiledQuery, Plan
+from keepdb.query.run import Reader
+from keepdb.storage.changes import Row
+from messages.queries import Diff, Snapshot
 
-Push = Snapshot | Diff | LiveFailed
+from .buffer import Entry
+from .result import Differences, Result
 
+if TYPE_CHECKING:
+    from .router import Route
 
-class Differences:
-    """Diffs made during one refresh, each once, however many subscribers it goes to."""
-
-    def __init__(self) -> None:
-        # The results are kept along: while they live, their ids name nothing else.
-        self._made: dict[tuple[int, int], tuple[RawResult, RawResult, RowDiff]] = {}
-
-    def between(self, old: RawResult, new: RawResult) -> RowDiff:
-        """What turns one result of a query with keys into another."""
-        pair = (id(old), id(new))
-        if pair not in self._made:
-            self._made[pair] = (old, new, diff_rows(old.rows, new.rows, new.key))
-        return self._made[pair][2]
-
-    def same(self, old: RawResult, new: RawResult) -> bool:
-        """Whether two results of one query hold the same rows."""
-        return self.between(old, new).size == 0 if new.key >= 0 else same_value(old.rows, new.rows)
+Strategy = Literal["window", "groups", "rerun"]
+Outcome = Literal["sent", "silent", "skipped", "refilled", "ran"]
+#: (seq, what a change did, why).
+Decision = tuple[int, Outcome, str]
 
 
-@dataclass(slots=True, eq=False)
+class Window(ABC):
+    """One live query. key: the plan's canonical form. routes: which changes concern it.
+
+    seq: its rows hold everything up to there, -1 before the first read. stale: it must read its tables before it can
+    take in changes again. pending: it waits for a read or for opened values, so its result is not that of seq.
+    """
+
+    __slots__ = (
+        "changes",
+        "counted",
+        "failures",
+        "key",
+        "pending",
+        "plan",
+        "reads",
+        "result",
+        "routes",
+        "sent",
+        "seq",
+        "stale",
+        "subscribers",
+    )
+    strategy: ClassVar[Strategy]
+
+    def __init__(self, plan: Plan) -> None:
+        self.key = plan.canonical
+        self.plan = plan
+        self.routes: tuple[Route, ...] = ()
+        self.subscribers: list[Subscriber] = []
+        self.result: Result | None = None
+        self.seq = -1
+        self.stale = self.pending = True
+        self.failures = 0
+        # For explain: changed rows taken in, reads of its tables, pushes. counted: its rows in the engine's total.
+        self.changes = self.reads = self.sent = self.counted = 0
+
+    @abstractmethod
+    def apply(self, before: Row | None, after: Row | None) -> bool:
+        """Take in one changed row; False if it makes no difference. Images are whole rows in table order."""
+
+    @property
+    @abstractmethod
+    def needs_read(self) -> bool:
+        """Whether changed rows alone no longer tell what to show."""
+
+    @abstractmethod
+    def read(self, reader: Reader, at_head: bool) -> None:
+        """Read what is needed, inside the current snapshot. Raises what Reader.run raises.
+
+        at_head: all changes up to the snapshot have been taken in, so that reading a part will do.
+        """
+
+    @property
+    @abstractmethod
+    def kept(self) -> int:
+        """Number of rows in memory."""
+
+    @abstractmethod
+    def prepare(self) -> list[Entry]:
+        """Decide what to show; returns the rows of it that must be rendered before finish()."""
+
+    @abstractmethod
+    def finish(self, differences: Differences) -> bool:
+        """Make the next result; False if it is what was shown before. Raises KeepError if it cannot be shown."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the result's columns."""
+        plan = self.plan
+        return plan.shape.names if isinstance(plan, CompiledQuery) else plan.names
+
+
 class Subscriber:
     """One subscription of one client. credit: pushes it can take. sent: the result it has, None at first.
 
-    `sent` is shared with the window and costs memory only while the subscriber lags behind.
+    at_least: what it is shown must be no older than this seq.
     """
 
-    client: bytes
-    sub: str
-    window: "Window"
-    credit: int
-    sent: RawResult | None = None
+    __slots__ = ("at_least", "client", "credit", "sent", "sub", "window")
 
-    def catch_up(self, result: RawResult, seq: int, differences: Differences) -> Push | None:
-        """The push that brings it to `result`, paid with one credit; None if nothing differs."""
+    def __init__(self, client: bytes, sub: str, window: Window, credit: int, at_least: int) -> None:
+        self.client = client
+        self.sub = sub
+        self.window = window
+        self.credit = credit
+        self.at_least = at_least
+        self.sent: Result | None = None
+
+    def catch_up(self, seq: int, differences: Differences) -> Snapshot | Diff | None:
+        """The push that brings it to its window's result, paid with one credit; None if nothing differs."""
+        window = self.window
+        result, key = window.result, window.plan.key
         sent, self.sent = self.sent, result
-        if sent is result or (sent is not None and differences.same(sent, result)):
+        if result is None or sent is result:
+            return None
+        if sent is not None and differences.same(sent, result, key):
             return None
         self.credit -= 1
-        if sent is not None and result.key >= 0:
-            made = differences.between(sent, result)
+        window.sent += 1
+        if sent is not None and key >= 0:
+            made = differences.between(sent, result, key)
             # Past this size the whole result is the shorter message.
             if made.size <= len(result.rows):
                 return Diff(
@@ -60,33 +134,8 @@ class Subscriber:
                     update=made.update,
                     enter=made.enter,
                     move=made.move,
+                    cursor=result.cursor,
                 )
-        return Snapshot(sub=self.sub, seq=seq, columns=result.columns, rows=result.rows, key=result.key)
-
-
-@dataclass(slots=True, eq=False)
-class Window:
-    """The kept result of a query. key: the plan's canonical form. result: None until it first ran."""
-
-    key: bytes
-    plan: Plan
-    subscribers: list[Subscriber] = field(default_factory=list)
-    result: RawResult | None = None
-    failures: int = 0
-
-    @property
-    def seq(self) -> int:
-        """The position of the kept result, -1 before the first."""
-        return -1 if self.result is None else self.result.seq
-
-    def take(self, result: RawResult, differences: Differences) -> None:
-        """Keep a newer result. If it holds the same rows, those who were sent the old one have this one."""
-        self.failures = 0
-        old = self.result
-        if old is not None and differences.same(old, result):
-            # The old rows, so that subscribers who lag further behind share them.
-            result = replace(result, rows=old.rows)
-            for subscriber in self.subscribers:
-                if subscriber.sent is old:
-                    subscriber.sent = result
-        self.result = result
+        return Snapshot(
+            sub=self.sub, seq=seq, columns=window.columns, rows=result.rows, key=key, cursor=result.cursor
+        )

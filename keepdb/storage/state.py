@@ -181,12 +181,16 @@ class StateFile:
 
         None: the ring does not reach back that far, or the position is not of this state: re-hydrate.
         """
-        batches: list[ChangeBatch] | None = None
-        with explained(self.path), self.connection:
-            applied, floor = self._meta("applied_seq, ring_floor")
-            if seq <= applied:
-                batches = read_ring(self.connection, floor, seq, limit_bytes)
+        with explained(self.path):
+            if self.connection.in_transaction:
+                return self._changes_after(seq, limit_bytes)
+            with self.connection:
+                batches = self._changes_after(seq, limit_bytes)
         return batches
+
+    def _changes_after(self, seq: int, limit_bytes: int) -> list[ChangeBatch] | None:
+        applied, floor = self._meta("applied_seq, ring_floor")
+        return read_ring(self.connection, floor, seq, limit_bytes) if seq <= applied else None
 
     def ddl(self) -> tuple[str, ...]:
         """The statements that made the collections' tables and indexes, for a rebuild without compiling."""

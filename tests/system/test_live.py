@@ -14,7 +14,7 @@ from hosting import actors, all_running, wait_until
 from keepdb.client import ChangeStream, Database, KeepError, LiveQuery, NewEvent, connect
 from messages.base import Done
 from messages.commits import Rebuild
-from messages.queries import Changes, Rehydrate
+from messages.queries import Changes, Rehydrate, Sql
 
 
 def memory(db: Database, name: str, window: str) -> str:
@@ -73,6 +73,60 @@ def test_a_live_query_follows_its_result_row_by_row(shared_db: Database) -> None
         assert result is not None
         assert result.diff is not None
         assert [row["document"] for row in result.dicts() if row["name"] == "f"] == [{"x": 1}]
+
+
+def test_a_live_page_keeps_its_end_and_says_where_to_split_it_when_it_is_full(shared_db: Database) -> None:
+    window = uuid4().hex
+    for name in ("b", "d", "f"):
+        memory(shared_db, name, window)
+    query = {"from": "uiState", "where": {"windowId": window}, "orderBy": ["name"], "select": ["name"]}
+    end = shared_db.query({**query, "limit": 2}).cursor
+    with shared_db.watch({**query, "until": end, "limit": 3}) as live:
+        first = live.update(5.0)
+        memory(shared_db, "a", window)
+        memory(shared_db, "g", window)
+        settle(live, ["a", "b", "d"])
+        memory(shared_db, "c", window)
+        full = live.update(5.0)
+
+    assert first is not None
+    assert ([row[1] for row in first.rows], first.cursor) == (["b", "d"], None)
+    assert full is not None
+    assert [row[1] for row in full.rows] == ["a", "b", "c"]
+    rest = shared_db.query({**query, "after": full.cursor, "until": end})
+    assert ([row[1] for row in rest.rows], rest.cursor) == (["d"], None)
+
+
+def test_a_live_query_follows_the_rows_it_includes(shared_db: Database) -> None:
+    (persona,) = shared_db.commit("personas.created", {"name": "Ada"}).ids
+    tasks = {"from": "memoryEntities", "via": "personaId", "where": {"type": "task"}, "select": ["name"]}
+    query = {"from": "personas", "where": {"id": persona}, "select": ["name"], "include": {"tasks": tasks}}
+    with shared_db.watch(query) as live:
+        assert live.update(5.0) is not None
+        (task,) = shared_db.commit(
+            "memoryEntities.created", {"personaId": persona, "type": "task", "name": "Bread"}
+        ).ids
+        added = live.update(5.0)
+        shared_db.commit("memoryEntities.updated", {"type": "event"}, id=task)
+        gone = live.update(5.0)
+
+    assert added is not None
+    assert added.rows == [[persona, "Ada", [{"id": task, "name": "Bread"}]]]
+    assert gone is not None
+    assert gone.rows == [[persona, "Ada", []]]
+
+
+def test_explain_is_answered_by_whoever_keeps_the_live_query(shared_db: Database) -> None:
+    query = {"from": "uiState", "where": {"windowId": uuid4().hex}}
+    before = [shared_db.explain(query) for _ in range(4)]
+    with shared_db.watch(query) as live:
+        assert live.update(5.0) is not None
+        during = [shared_db.explain(query) for _ in range(4)]
+
+    assert {found.strategy for found in before} == {"window"}
+    assert not any(found.live for found in before)
+    assert all(found.live for found in during)
+    assert shared_db.explain(Sql(sql="SELECT count(*) FROM personas")).strategy == "rerun"
 
 
 def test_a_change_that_leaves_the_result_alone_is_silent(shared_db: Database) -> None:

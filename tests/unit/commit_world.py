@@ -14,8 +14,8 @@ from keepdb.commit.store import Places, Store
 from keepdb.crypto import kdf, keyring
 from keepdb.crypto.sealing import Sealer
 from keepdb.crypto.slots import Secrets
-from keepdb.errors import KeepError, Unavailable
 from keepdb.crypto.spare import SealItem
+from keepdb.errors import KeepError, Unavailable
 from keepdb.schema.ddl import compile_ddl
 from keepdb.schema.load import load_schema
 from keepdb.storage.changes import RingLimits

@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 NESTED: dict[type, str] = {
-    commits.NewEvent: "event", queries.Query: "query", queries.Sql: "sql", control.Service: "service",
-    control.ActorStatus: "actor",
+    commits.NewEvent: "event", queries.Query: "query", queries.Include: "include", queries.Sql: "sql",
+    control.Service: "service", control.ActorStatus: "actor",
 }  # fmt: skip
 
 

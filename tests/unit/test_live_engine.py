@@ -7,81 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_query_world import World, world_in
+from live_world import ME, YOU, Stage, stage_in
+from test_query_world import world_in
 
-from keepdb.errors import InvalidRequest, KeepError, Unavailable
-from keepdb.live.diff import apply_diff, same_value
-from keepdb.live.engine import LiveEngine
+from keepdb.errors import InvalidRequest, KeepError
 from keepdb.query.limits import QueryLimits
-from keepdb.query.plan import Plan
-from keepdb.query.run import RawResult
-from messages.queries import Diff, LiveFailed, Query, Snapshot, Sql
-
-ME, YOU = b"client 1", b"client 2"
-
-
-class Client:
-    """What a client does with its pushes: it only ever applies them."""
-
-    def __init__(self) -> None:
-        self.rows: list[Any] = []
-        self.key = -1
-        self.seq = -1
-        self.kinds: list[str] = []
-
-    def take(self, push: Snapshot | Diff | LiveFailed) -> None:
-        self.kinds.append(type(push).__name__)
-        if isinstance(push, LiveFailed):
-            return
-        assert push.seq >= self.seq
-        self.seq = push.seq
-        if isinstance(push, Snapshot):
-            self.rows, self.key = push.rows, push.key
-        else:
-            self.rows = apply_diff(self.rows, self.key, push)
-
-
-class Stage:
-    """A world with a live engine on it, and clients by name."""
-
-    def __init__(self, world: World, limits: QueryLimits) -> None:
-        self.world = world
-        self.engine = LiveEngine(limits)
-        self.clients: dict[tuple[bytes, str], Client] = {}
-        self.runs = 0
-
-    def subscribe(
-        self, sub: str, plan: Plan, client: bytes = ME, credit: int = 100, at_least: int = 0
-    ) -> Client:
-        self.engine.subscribe(client, sub, plan, credit, at_least)
-        return self.clients.setdefault((client, sub), Client())
-
-    def plan(self, source: str = "things", **parts: Any) -> Plan:
-        return self.world.reader.plan(Query(source=source, **parts), None)
-
-    def run(self, plan: Plan) -> RawResult:
-        self.runs += 1
-        return self.world.reader.run(plan)
-
-    def hear(self) -> None:
-        """What the actor does when the feed says that something changed."""
-        reader = self.world.reader
-        with reader.snapshot() as seq:
-            self.engine.advance(reader.versions(), seq)
-        self.settle()
-
-    def settle(self) -> None:
-        while self.engine.waiting:
-            with self.world.reader.snapshot():
-                for client, push in self.engine.refresh(self.run):
-                    self.clients[client, push.sub].take(push)
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    with world_in(tmp_path) as world:
-        world.put("things", *({"id": name, "i": n} for n, name in enumerate("abc")))
-        yield Stage(world, QueryLimits(windows=3, credit_max=100))
+    with stage_in(tmp_path, QueryLimits(windows=3, credit_max=100)) as made:
+        made.put(*({"id": name, "i": n} for n, name in enumerate("abc")))
+        yield made
 
 
 def test_the_first_push_is_a_snapshot_and_the_next_are_differences(stage: Stage) -> None:
@@ -106,7 +43,7 @@ def test_an_unchanged_result_is_silent(stage: Stage) -> None:
     stage.world.put("things", {"id": "x", "i": 50})
     stage.hear()
 
-    assert (client.kinds, stage.runs) == (["Snapshot"], 2)
+    assert (client.kinds, stage.engine.reads) == (["Snapshot"], 1)
 
 
 def test_a_change_of_another_table_runs_nothing(stage: Stage) -> None:
@@ -117,7 +54,7 @@ def test_a_change_of_another_table_runs_nothing(stage: Stage) -> None:
     stage.hear()
     stage.hear()
 
-    assert stage.runs == 1
+    assert stage.engine.reads == 1
 
 
 def test_a_change_of_child_rows_reaches_queries_that_show_them(stage: Stage) -> None:
@@ -140,7 +77,7 @@ def test_identical_queries_share_one_window(stage: Stage) -> None:
     )
     stage.settle()
 
-    assert (stage.engine.windows, stage.engine.subscribers, stage.runs) == (1, 2, 1)
+    assert (stage.engine.windows, stage.engine.subscribers, stage.engine.reads) == (1, 2, 1)
     assert one.rows == two.rows
 
     assert stage.engine.unsubscribe(ME, "one")
@@ -149,7 +86,7 @@ def test_identical_queries_share_one_window(stage: Stage) -> None:
     assert (stage.engine.windows, stage.engine.subscribers) == (0, 0)
     stage.world.put("things", {"id": "a", "i": 1})
     stage.hear()
-    assert stage.runs == 1
+    assert stage.engine.reads == 1
 
 
 def test_a_later_subscriber_gets_the_kept_result_at_the_present_position(stage: Stage) -> None:
@@ -161,7 +98,7 @@ def test_a_later_subscriber_gets_the_kept_result_at_the_present_position(stage: 
     late = stage.subscribe("two", stage.plan(), at_least=2)
     stage.settle()
 
-    assert (stage.runs, late.seq, len(late.rows)) == (1, 2, 3)
+    assert (stage.engine.reads, late.seq, len(late.rows)) == (1, 2, 3)
 
 
 def test_a_subscriber_that_has_written_sees_its_own_write(stage: Stage) -> None:
@@ -211,7 +148,7 @@ def test_changes_that_cancel_out_before_there_is_credit_are_silent(stage: Stage)
 
 def test_results_without_a_key_come_whole(stage: Stage) -> None:
     sums = stage.subscribe("sums", stage.plan(aggregates={"n": {"sum": "i"}}))
-    sql = stage.subscribe("sql", stage.world.reader.plan(None, Sql(sql="SELECT max(i) AS m FROM things")))
+    sql = stage.subscribe("sql", stage.sql("SELECT max(i) AS m FROM things"))
     stage.settle()
 
     stage.world.put("things", {"id": "a", "i": 10})
@@ -233,15 +170,14 @@ def test_a_difference_larger_than_the_result_comes_as_a_snapshot(stage: Stage) -
     assert (client.kinds, client.rows) == (["Snapshot", "Snapshot"], [["z", 1]])
 
 
-def test_many_dirty_windows_are_refreshed_in_slices(stage: Stage) -> None:
-    for n in range(3):
-        stage.subscribe(str(n), stage.plan(limit=n + 1))
+def test_many_new_windows_are_read_in_slices(tmp_path: Path) -> None:
+    """Verifies: L8."""
+    with stage_in(tmp_path, QueryLimits(turn_windows=2)) as stage:
+        for n in range(3):
+            stage.subscribe(str(n), stage.plan(limit=n + 1))
 
-    first = stage.engine.refresh(stage.run, windows_max=2)
-
-    assert (len(first), stage.engine.dirty, stage.engine.waiting) == (2, 1, True)
-    assert len(stage.engine.refresh(stage.run, windows_max=2)) == 1
-    assert not stage.engine.waiting
+        assert (stage.turn(), stage.engine.waiting) == (2, True)
+        assert (stage.turn(), stage.engine.waiting) == (1, False)
 
 
 def test_another_state_file_makes_everything_come_as_a_snapshot(stage: Stage) -> None:
@@ -272,56 +208,63 @@ def test_limits_are_refused_by_name(stage: Stage) -> None:
     assert stage.engine.has(ME, "2")
 
 
-def test_a_failure_that_may_pass_is_tried_again_with_the_next_news(stage: Stage) -> None:
-    client = stage.subscribe("s", stage.plan())
+SEALED = {"id": "s", "i": 9, "secret": "hush"}
 
-    def fail(plan: Plan) -> RawResult:
-        raise Unavailable("encryption_down", "Not there.", fix="Wait.")
 
-    assert stage.engine.refresh(fail) == []
+def test_rows_that_cannot_be_opened_now_are_tried_again(stage: Stage) -> None:
+    stage.world.put("things", SEALED)
+    client = stage.subscribe("s", stage.plan(where={"i": 9}, select=("secret",)))
+
+    stage.vault_is_down = True
+    assert stage.turn() == 0
     assert not stage.engine.waiting
+    stage.vault_is_down = False
     stage.hear()
+    assert client.kinds == []
+    stage.engine.retry()
+    stage.settle()
 
-    assert client.kinds == ["Snapshot"]
+    assert client.rows == [["s", "hush"]]
+
+
+def test_changes_while_rows_cannot_be_opened_are_not_lost(stage: Stage) -> None:
+    """Verifies: L3."""
+    stage.world.put("things", SEALED)
+    client = stage.subscribe("s", stage.plan(where={"i": 9}, select=("secret",)))
+    stage.settle()
+    stage.vault_is_down = True
+    stage.world.put("things", {**SEALED, "secret": "louder"})
+    stage.hear()
+    stage.world.put("things", {**SEALED, "id": "t"})
+    stage.hear()
+    late = stage.subscribe("late", stage.plan(where={"i": 9}, select=("secret",)))
+    stage.settle()
+    assert (client.kinds, late.kinds) == (["Snapshot"], [])
+
+    stage.vault_is_down = False
+    stage.engine.retry()
+    stage.settle()
+
+    assert client.rows == late.rows == [["s", "louder"], ["t", "hush"]]
+    assert (client.kinds, stage.engine.reads) == (["Snapshot", "Diff"], 1)
 
 
 def test_a_window_that_keeps_failing_ends_and_says_why(stage: Stage) -> None:
-    stage.subscribe("s", stage.plan())
+    stage.world.put("things", SEALED)
+    client = stage.subscribe("s", stage.plan(select=("secret",)))
+    stage.vault_is_down = True
 
-    def fail(plan: Plan) -> RawResult:
-        raise Unavailable("encryption_down", "Not there.", fix="Wait.")
+    for _ in range(10):
+        stage.engine.retry()
+        stage.hear()
 
-    pushes = []
-    for seq in range(10):
-        pushes += stage.engine.refresh(fail)
-        stage.engine.advance({}, seq)
-
-    ((client, push),) = pushes
-    assert client == ME
-    assert isinstance(push, LiveFailed)
-    assert (push.code, push.retryable, stage.engine.windows) == ("encryption_down", True, 0)
-
-
-def test_a_failed_refresh_shows_nobody_the_old_result_as_new(stage: Stage) -> None:
-    stage.subscribe("s", stage.plan())
-    stage.settle()
-    stage.world.put("things", {"id": "new"})
-    stage.engine.advance({"things": 2}, 2)
-
-    def fail(plan: Plan) -> RawResult:
-        raise Unavailable("encryption_down", "Not there.", fix="Wait.")
-
-    late = stage.subscribe("late", stage.plan())
-    assert stage.engine.refresh(fail) == []
-    stage.hear()
-
-    assert (late.kinds, len(late.rows)) == (["Snapshot"], 4)
+    assert client.kinds == ["LiveFailed"]
+    assert (client.failed.code, client.failed.retryable) == ("encryption_down", True)
+    assert (stage.engine.windows, stage.engine.rows) == (0, 0)
 
 
 def test_a_query_that_can_never_run_again_ends_at_once(stage: Stage) -> None:
-    client = stage.subscribe(
-        "s", stage.world.reader.plan(None, Sql(sql="SELECT json_extract(t, '$') FROM things"))
-    )
+    client = stage.subscribe("s", stage.sql("SELECT json_extract(t, '$') FROM things"))
     stage.settle()
     stage.world.put("things", {"id": "bad", "t": "{"})
 
@@ -331,22 +274,37 @@ def test_a_query_that_can_never_run_again_ends_at_once(stage: Stage) -> None:
     assert stage.engine.windows == 0
 
 
-Change = tuple[str, int | None, str | None]
 CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from("abcdefgh"),
-        st.one_of(st.none(), st.integers(0, 4)),
-        st.sampled_from(["x", "y", None]),
+    st.fixed_dictionaries(
+        {
+            "id": st.sampled_from("abcdefgh"),
+            "i": st.one_of(st.none(), st.integers(-1, 4)),
+            "t": st.sampled_from(["x", "y", "é", None]),
+            "r": st.sampled_from([None, 0.1, 0.2, 1e16, -1e16]),
+            "e": st.sampled_from(["low", "top", None]),
+            "deletedAt": st.sampled_from([None, None, 5]),
+        }
     ),
     min_size=1,
     max_size=4,
 )
 STEPS = st.lists(st.one_of(CHANGES, st.sampled_from(["ack", "delete", "others"])), min_size=1, max_size=12)
+COUNT = {"n": {"count": "*"}}
 QUERIES: list[dict[str, Any]] = [
     {"order_by": ("-i",), "limit": 3, "select": ("i", "t")},
+    {"order_by": ("t", "i"), "limit": 1, "select": ("b",)},
     {"where": {"i": {">": 1}}, "order_by": ("t", "-i"), "select": ("t",)},
-    {"where": {"not": {"t": "x"}}},
-    {"group_by": ("t",), "aggregates": {"n": {"count": "*"}}},
+    {"where": {"not": {"t": "x"}}, "order_by": ("-t",), "limit": 2},
+    {"where": {"e": "low"}, "order_by": ("-r",), "limit": 2, "with_deleted": True},
+    {"where": {"i": {"in": [0, None]}, "t": {"contains": "x"}}},
+    {"select": ("parts",), "limit": 3},
+    {"group_by": ("t",), "aggregates": COUNT},
+    {"group_by": ("e", "t"), "aggregates": {"m": {"max": "i"}, "s": {"sum": "i"}, "a": {"avg": "i"}}},
+    {"group_by": ("e",), "aggregates": COUNT, "having": {"n": {">": 1}}, "order_by": ("-n",), "limit": 2},
+    {"aggregates": {"a": {"avg": "r"}, "s": {"sum": "r"}, "m": {"min": "t"}, "n": {"count": "i"}}},
+    {"where": {"e": "top"}, "aggregates": {"m": {"max": "r"}, **COUNT}, "having": {"n": {">": 0}}},
+    {"select": ("t", "i"), "distinct": True, "order_by": ("-i",), "limit": 3},
+    {"select": ("t",), "distinct": True},
 ]
 
 
@@ -355,10 +313,11 @@ QUERIES: list[dict[str, Any]] = [
 def test_after_any_changes_each_client_holds_what_a_fresh_read_gives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any]
 ) -> None:
-    """Verifies: L3"""
+    """Verifies: L3, L9"""
     with world_in(tmp_path_factory.mktemp("state")) as world:
         stage = Stage(world, QueryLimits())
         plans = [stage.plan(**query) for query in QUERIES]
+        plans.append(stage.sql("SELECT t, count(*) FROM things WHERE e = ? GROUP BY t ORDER BY t", "low"))
         quick = [stage.subscribe(str(n), plan, YOU) for n, plan in enumerate(plans)]
         slow = [stage.subscribe(str(n), plan, ME, credit=1) for n, plan in enumerate(plans)]
         for step in steps:
@@ -371,16 +330,16 @@ def test_after_any_changes_each_client_holds_what_a_fresh_read_gives(
                 case "others":
                     world.put("others", {"id": "o"})
                 case _:
-                    world.put("things", *({"id": name, "i": i, "t": t} for name, i, t in step))
+                    world.put("things", *step)
             stage.hear()
             for client, plan in zip(quick, plans, strict=True):
-                assert same_value(client.rows, world.reader.run(plan).rows)
+                stage.assert_holds(client, plan)
         for n in range(len(plans)):
             stage.engine.ack(ME, str(n), 1)
         stage.settle()
 
         for client, plan in zip(slow, plans, strict=True):
-            assert same_value(client.rows, world.reader.run(plan).rows)
+            stage.assert_holds(client, plan)
 
 
 def test_an_ack_for_nothing_is_ignored(stage: Stage) -> None:

@@ -6,7 +6,8 @@ import pytest
 import zmq
 
 from keepdb.live.outbox import RETRY_S, Outbox
-from messages.queries import Rehydrate
+from messages.base import FRAME_BYTES_MAX, decoder
+from messages.queries import LiveFailed, Rehydrate, Snapshot
 
 Timer = tuple[float, Callable[[], None]]
 
@@ -18,12 +19,16 @@ class Stage:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.timers: list[Timer] = []
         self.gone: list[bytes] = []
+        self.ended: list[tuple[bytes, str]] = []
         self.clients: list[zmq.Socket[bytes]] = []
         self.router = self.context.socket(zmq.ROUTER)
         self.router.router_mandatory, self.router.sndhwm = True, 2
         self.router.bind("inproc://outbox")
         self.outbox = Outbox(
-            self.router, lambda after, run: self.timers.append((after, run)), self.gone.append
+            self.router,
+            lambda after, run: self.timers.append((after, run)),
+            self.gone.append,
+            lambda client, sub: self.ended.append((client, sub)),
         )
 
     def client(self, name: bytes) -> "zmq.Socket[bytes]":
@@ -112,3 +117,17 @@ def test_a_client_that_is_gone_takes_its_pushes_along(stage: Stage) -> None:
     assert stage.gone == [b"gone"]
     stage.push(b"here", 1)
     assert received(here) == 1
+
+
+def test_a_result_that_has_grown_too_large_for_a_frame_ends_its_subscription_only(stage: Stage) -> None:
+    """Verifies: L8. A larger frame would make the client's socket drop the connection."""
+    client = stage.client(b"client")
+
+    rows = [["x" * (FRAME_BYTES_MAX // 2)] for _ in range(2)]
+    stage.outbox.push(b"client", Snapshot(sub="large", seq=1, columns=("t",), rows=rows))
+    stage.push(b"client", 1)
+
+    name, body = client.recv_multipart()
+    failed = decoder(LiveFailed).decode(body)
+    assert (name, failed.code, stage.ended) == (b"large", "query_too_large", [(b"client", "large")])
+    assert client.recv_multipart()[0] == b"s"

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_query_world import World, world_in
+from test_query_world import CATALOG, World, world_in
 
+from keepdb.clock import SystemClock
 from keepdb.errors import KeepError, StorageError
 from keepdb.live.streams import ChangeStreams
 from keepdb.live.subscriptions import Subscriptions
@@ -31,7 +32,7 @@ class Stage:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.all = Subscriptions(LIMITS)
+        self.all = Subscriptions(CATALOG, LIMITS, SystemClock(), world.open_values)
 
     def live(self, client: bytes, sub: str) -> None:
         self.all.make_room(client, sub)

@@ -33,7 +33,6 @@ LONG_FILES: dict[str, str] = {
     "tests/unit/test_backup_roundtrip.py": "one sentence per way a backup can be wrong",
     "tests/unit/test_crypto_keyring.py": "one sentence per way a keyring can be wrong",
     "tests/unit/test_docs.py": "reads all pages with one set of readers",
-    "tests/unit/test_live_engine.py": "one world for all cases of live queries",
     "tests/unit/test_storage_log.py": "one log for all of its laws",
     "tests/unit/test_storage_state.py": "one state for all of its laws",
 }
