@@ -26,7 +26,7 @@ from keepdb.crypto.spare import SealItem, SpareKeys
 from keepdb.errors import InvalidRequest, KeepError, StorageError, Unavailable
 from keepdb.fabric.actor import DEFERRED, Deferred, ProcessActor, Reply, handles
 from keepdb.fabric.reply import refusal
-from keepdb.fabric.vault import Vault
+from keepdb.fabric.vault import SealingVault
 from keepdb.storage.changes import RingLimits
 from keepdb.storage.connection import CheckpointMode
 from keepdb.storage.entries import LogEvent
@@ -68,7 +68,7 @@ class Writer(ProcessActor):
         self._trouble = ""
         self._checkpoint_at = 0.0
         self._starting = True
-        self._vault = Vault(lambda: self.ref("encryption"), SpareKeys(self.seat.db_id))
+        self._vault = SealingVault(lambda: self.ref("encryption"), SpareKeys(self.seat.db_id))
         places = Places(
             Path(self.seat.data),
             secrets[kdf.FILE_LOG],
@@ -335,8 +335,8 @@ class Writer(ProcessActor):
 
     # -- the encryption actor ------------------------------------------------------------------------------
 
-    def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
-        return self._vault.seal(items, ENCRYPTION_S)
+    def _seal(self, items: tuple[SealItem, ...], new_from: int) -> tuple[bytes, ...]:
+        return self._vault.seal(items, new_from, ENCRYPTION_S)
 
     def _open_bodies(self, events: list[LogEvent]) -> list[bytes | None]:
         """None where the key was destroyed. A damaged body means a damaged log, which the chain has ruled out."""

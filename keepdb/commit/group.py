@@ -28,7 +28,8 @@ from messages.commits import Receipt
 
 logger = logging.getLogger("keepdb.commit")
 
-Seal = Callable[[tuple[SealItem, ...]], tuple[bytes, ...]]
+#: Seals items; the number is the first data key that no subject has.
+Seal = Callable[[tuple[SealItem, ...], int], tuple[bytes, ...]]
 #: Gives requests that have arrived meanwhile, at most so many.
 More = Callable[[int], list[Asked]]
 

@@ -78,10 +78,10 @@ class SealingPlan:
             self._items.append((key, value.collection_no, value.field_no, value.row_id, value.value))
         return PlannedEvent(event, subject, collection, key, first)
 
-    def seal(self, seal: Callable[[tuple[SealItem, ...]], tuple[bytes, ...]]) -> None:
+    def seal(self, seal: Callable[[tuple[SealItem, ...], int], tuple[bytes, ...]]) -> None:
         """Have everything sealed in one go."""
         if self._items:
-            self._records = seal(tuple(self._items))
+            self._records = seal(tuple(self._items), self._keys.next_key)
 
     def finish(self, planned: "PlannedEvent") -> tuple[NewLogEvent, dict[str, bytes]]:
         """The event for the log, and its sealed values by name for the materializer."""

@@ -16,16 +16,24 @@ SealItem = tuple[int, int, int, str, bytes]
 #: (key id, salt, record key).
 RecordKey = tuple[int, bytes, bytes]
 
-#: Keys asked for at once: few for a subject that is seen for the first time, more for one that is written often. 256
-#: cost the encryption actor 0.4 ms.
+#: Keys for a subject that runs out: few the first time, twice as many each time after. 256 cost the encryption actor
+#: 0.4 ms.
 FIRST, MOST = 8, 256
-#: Ids of data keys are given out in order, so those after a new one come next. A new subject's first event needs
-#: one record for its body and one for each encrypted field.
+#: Data keys that no subject has yet are given out in order. A new subject's first event needs one record for its body
+#: and one for each encrypted field.
 AHEAD_IDS, AHEAD_KEYS = 16, 4
-#: Keys in one answer: 70 bytes each on the wire.
-ANSWER_MAX = 4_096
-#: Subjects with keys kept; past that the longest known are dropped, and asked for again when needed.
-SUBJECTS_MAX = 2_048
+#: Keys in one answer (70 bytes each on the wire), and keys kept in all: 3 MB.
+ANSWER_MAX, TOTAL_MAX = 4_096, 16_384
+
+
+class _Pool:
+    """Keys of one subject. asked: how many it was given last."""
+
+    __slots__ = ("asked", "keys")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.keys: list[RecordKey] = []
 
 
 class SpareKeys:
@@ -33,35 +41,62 @@ class SpareKeys:
 
     def __init__(self, db_id: bytes) -> None:
         self._db_id = db_id
-        self._keys: dict[int, list[RecordKey]] = {}
-        self._asked: dict[int, int] = {}
+        #: Least recently used first.
+        self._pools: dict[int, _Pool] = {}
+        self._total = 0
+
+    def __len__(self) -> int:
+        """Number of keys kept."""
+        return self._total
 
     def seal(self, items: Sequence[SealItem]) -> list[bytes] | None:
         """Records in the order of the items; None, and no key is used, if there are not keys for all of them."""
-        for key_id, needed in Counter([item[0] for item in items]).items():
-            if len(self._keys.get(key_id, ())) < needed:
-                return None
-        return [seal_record(self._db_id, self._keys[item[0]].pop(), item) for item in items]
+        if self._lacking(items):
+            return None
+        for key_id in dict.fromkeys(item[0] for item in items):
+            self._pools[key_id] = self._pools.pop(key_id)
+        self._total -= len(items)
+        return [seal_record(self._db_id, self._pools[item[0]].keys.pop(), item) for item in items]
 
-    def wanted(self, items: Iterable[SealItem]) -> tuple[tuple[int, int], ...]:
-        """What to ask for when `seal` gave None: (id of a data key, number of record keys)."""
+    def wanted(self, items: Sequence[SealItem], new_from: int) -> tuple[tuple[int, int], ...]:
+        """What to ask for when `seal` gave None: (id of a data key, number of record keys), for subjects that lack
+        keys and for the next new ones. new_from: the first data key that no subject has."""
         counts: dict[int, int] = {}
-        for key_id in {item[0] for item in items}:
-            if sum(counts.values()) >= ANSWER_MAX - MOST - AHEAD_IDS * AHEAD_KEYS:
-                break
-            if key_id not in self._asked:
-                ahead = range(key_id + 1, key_id + 1 + AHEAD_IDS)
-                counts.update((other, AHEAD_KEYS) for other in ahead if other not in self._asked)
-            counts[key_id] = min(MOST, max(FIRST, 2 * self._asked.get(key_id, 0)))
-        return tuple(counts.items())
+        room = ANSWER_MAX
+        for key_id in self._lacking(items):
+            pool = self._pools.get(key_id)
+            counts[key_id] = min(FIRST if pool is None else 2 * pool.asked, MOST, room)
+            room -= counts[key_id]
+        for key_id in range(new_from, new_from + AHEAD_IDS):
+            if key_id not in self._pools and key_id not in counts:
+                counts[key_id] = min(AHEAD_KEYS, room)
+                room -= counts[key_id]
+        return tuple((key_id, count) for key_id, count in counts.items() if count)
 
     def put(self, made: Iterable[RecordKey]) -> None:
-        """Keep what the encryption actor gave."""
+        """Keep what the encryption actor gave; drop the keys of subjects that were not written for longest."""
         given = Counter[int]()
         for key in made:
+            pool = self._pools.get(key[0]) or self._pools.setdefault(key[0], _Pool())
+            pool.keys.append(key)
             given[key[0]] += 1
-            self._keys.setdefault(key[0], []).append(key)
-        self._asked.update(given)
-        for key_id in list(self._asked)[: max(0, len(self._asked) - SUBJECTS_MAX)]:
-            del self._asked[key_id]
-            self._keys.pop(key_id, None)
+        for key_id, count in given.items():
+            self._pools[key_id].asked = count
+        self._total += given.total()
+        while self._total > TOTAL_MAX:
+            self.drop(next(iter(self._pools)))
+
+    def drop(self, key_id: int) -> None:
+        """Forget the keys of one subject."""
+        pool = self._pools.pop(key_id, None)
+        if pool is not None:
+            self._total -= len(pool.keys)
+
+    def _lacking(self, items: Sequence[SealItem]) -> list[int]:
+        """Data keys for which there are fewer record keys than the items need."""
+        needed = Counter([item[0] for item in items])
+        return [
+            key_id
+            for key_id, count in needed.items()
+            if (pool := self._pools.get(key_id)) is None or len(pool.keys) < count
+        ]

@@ -21,28 +21,10 @@ PIECE_ITEMS = 4_096
 
 
 class Vault:
-    """ref: gives the reference to the encryption actor. spare: for whoever seals.
+    """Opens values. ref: gives the reference to the encryption actor; what its ask raises, is raised here."""
 
-    Both methods raise what RemoteRef.ask raises.
-    """
-
-    def __init__(self, ref: Callable[[], RemoteRef], spare: SpareKeys | None = None) -> None:
+    def __init__(self, ref: Callable[[], RemoteRef]) -> None:
         self._ref = ref
-        self._spare = spare
-
-    def seal(self, items: Sequence[SealItem], timeout: float) -> tuple[bytes, ...]:
-        """Sealed records in the order of the items. timeout: seconds for each piece."""
-        records: list[bytes] = []
-        for piece in _pieces(items):
-            records += (self._spare and self._spare.seal(piece)) or self._ask_to_seal(piece, timeout)
-        return tuple(records)
-
-    def _ask_to_seal(self, piece: list[SealItem], timeout: float) -> Sequence[bytes]:
-        wanted = self._spare.wanted(piece) if self._spare else ()
-        sealed = self._ref().ask(Seal(items=tuple(piece), spare=wanted), Sealed, timeout=timeout)
-        if self._spare:
-            self._spare.put(sealed.spare)
-        return sealed.records
 
     def open(self, items: Sequence[OpenItem], timeout: float) -> Opened:
         """Opened values in the order of the items, see messages/sealing.py. timeout: seconds for each piece."""
@@ -53,6 +35,28 @@ class Vault:
             damaged += [len(values) + index for index in answer.damaged]
             values += answer.values
         return Opened(values=tuple(values), damaged=tuple(damaged))
+
+
+class SealingVault(Vault):
+    """Seals, too: with record keys made ahead while there are some, else by asking."""
+
+    def __init__(self, ref: Callable[[], RemoteRef], spare: SpareKeys) -> None:
+        super().__init__(ref)
+        self._spare = spare
+
+    def seal(self, items: Sequence[SealItem], new_from: int, timeout: float) -> tuple[bytes, ...]:
+        """Sealed records in the order of the items. new_from: the first data key that no subject has. timeout:
+        seconds for each piece."""
+        records: list[bytes] = []
+        for piece in _pieces(items):
+            records += self._spare.seal(piece) or self._ask(piece, new_from, timeout)
+        return tuple(records)
+
+    def _ask(self, piece: list[SealItem], new_from: int, timeout: float) -> Sequence[bytes]:
+        wanted = self._spare.wanted(piece, new_from)
+        sealed = self._ref().ask(Seal(items=tuple(piece), spare=wanted), Sealed, timeout=timeout)
+        self._spare.put(sealed.spare)
+        return sealed.records
 
 
 def _pieces(items: Sequence[Item]) -> Iterator[list[Item]]:

@@ -65,7 +65,7 @@ class World:
             RingLimits(),
         )
 
-    def _seal(self, items: tuple[SealItem, ...]) -> tuple[bytes, ...]:
+    def _seal(self, items: tuple[SealItem, ...], _new_from: int) -> tuple[bytes, ...]:
         if not self.sealing:
             raise Unavailable("peer_silent", "The encryption actor did not answer.", fix="Try again.")
         self.keys.extend(max(item[0] for item in items) + 1)
