@@ -35,6 +35,9 @@ from messages.queries import (
 #: How often the client asks whether the actor still knows the subscription.
 PING_S = 0.5
 SUBSCRIBE_S = 10.0
+#: Pushes that may be under way, and how many are acknowledged at once: an ack for each would wake the actor as often as
+#: the changes do.
+CREDIT, ACK_EVERY = 16, 8
 
 
 class LiveResult(msgspec.Struct, frozen=True):
@@ -63,6 +66,7 @@ class _Subscription(abc.ABC):
         self._service = service
         self._epoch = ""
         self._pushes: deque[Message] = deque()
+        self._unacknowledged = 0
         self._ping: Pending | None = None
         self._ping_at = 0.0
         link.pushes[self.sub.encode()] = self._pushes
@@ -87,6 +91,7 @@ class _Subscription(abc.ABC):
 
     def _subscribe(self) -> Subscribed:
         self._pushes.clear()
+        self._unacknowledged = 0
         while True:
             answer: Message = self._link.ask(self._service, self._request(), Message, SUBSCRIBE_S)
             if isinstance(answer, Subscribed):
@@ -106,7 +111,7 @@ class _Subscription(abc.ABC):
         while True:
             while self._pushes:
                 push = self._pushes.popleft()
-                self._link.tell(self._service, Ack(sub=self.sub))
+                self._acknowledge()
                 if self._follows(push):
                     return push
             now = clock.monotonic()
@@ -114,6 +119,12 @@ class _Subscription(abc.ABC):
                 return None
             self._check_alive(now)
             self._link.pump(PING_S if deadline is None else min(PING_S, deadline - now))
+
+    def _acknowledge(self) -> None:
+        self._unacknowledged += 1
+        if self._unacknowledged == ACK_EVERY:
+            self._link.tell(self._service, Ack(sub=self.sub, count=ACK_EVERY))
+            self._unacknowledged = 0
 
     def _follows(self, push: Message) -> bool:
         """Whether a push belongs to the subscription as it is now, not to the one that was renewed."""
@@ -183,7 +194,8 @@ class LiveQuery(_Subscription):
     def _request(self) -> Subscribe:
         query = self._plan if isinstance(self._plan, Query) else None
         sql = self._plan if isinstance(self._plan, Sql) else None
-        return Subscribe(sub=self.sub, query=query, sql=sql, at_least=max(self._at_least, self.seq))
+        at_least = max(self._at_least, self.seq)
+        return Subscribe(sub=self.sub, query=query, sql=sql, at_least=at_least, credit=CREDIT)
 
 
 class ChangeStream(_Subscription):
@@ -231,5 +243,9 @@ class ChangeStream(_Subscription):
 
     def _request(self) -> SubscribeChanges:
         return SubscribeChanges(
-            sub=self.sub, after=self.seq, generation=self.generation, collections=self._collections
+            sub=self.sub,
+            after=self.seq,
+            generation=self.generation,
+            collections=self._collections,
+            credit=CREDIT,
         )

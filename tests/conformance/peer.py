@@ -70,8 +70,6 @@ class Player:
                 self._answer(self._named[name], fill(message))
             case {"push": message}:
                 stage.push(self._service(step), fill(message))
-            case {"acked": count, "sub": sub}:
-                stage.wait(lambda: stage.acked[fill(sub)] >= count, f"{count} acks of {fill(sub)}")
             case {"unsubscribed": sub}:
                 stage.wait(lambda: fill(sub) in stage.unsubscribed, f"unsubscribe {fill(sub)}")
             case {"pong": answer}:

@@ -85,6 +85,7 @@ class Stage:
         #: By name of the subscription.
         self.pushed: Counter[str] = Counter()
         self.acked: Counter[str] = Counter()
+        self.credit: Counter[str] = Counter()
         self.unsubscribed: set[str] = set()
         self._clock = SystemClock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -104,8 +105,9 @@ class Stage:
             self.hear()
 
     def push(self, service: Service, message: Map) -> None:
-        """Send a push to whom it is for."""
+        """Send a push to whom it is for, when there is credit for it."""
         sub = message["sub"]
+        self.wait(lambda: self.pushed[sub] - self.acked[sub] < self.credit[sub], f"credit of {sub}")
         self.pushed[sub] += 1
         service.send(service.subscribers[sub], sub.encode(), message)
 
@@ -145,6 +147,10 @@ class Stage:
             case "shutdown":
                 service.send(identity, request_id, {"type": "done"})
             case _:
+                if message["type"] in ("subscribe", "subscribe_changes"):
+                    # Anew; what was under way to the subscription before may never be acknowledged.
+                    sub = message["sub"]
+                    self.credit[sub] = message["credit"] + self.pushed[sub] - self.acked[sub]
                 service.requests.append(Heard(service.name, identity, request_id, message))
 
     def _acknowledge(self, sub: str, count: int) -> None:
