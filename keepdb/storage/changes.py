@@ -168,14 +168,12 @@ class Ring:
         db.execute("DELETE FROM _changes WHERE seq_last <= ?", (self.floor,))
 
 
-def read_ring(db: apsw.Connection, floor: int, after_seq: int, limit_bytes: int) -> list[ChangeBatch] | None:
-    """Batches after a position, oldest first; None if the ring does not reach back that far.
+def read_ring(db: apsw.Connection, after_seq: int, limit_bytes: int) -> list[ChangeBatch] | None:
+    """Batches after a position, oldest first; [] if there are none; None if they begin behind a gap.
 
     limit_bytes: stops after the batch that passes it, at least one batch comes. A batch that was seen in part
-    gives its rest. Needs one snapshot around it and the reading of `floor`.
+    gives its rest.
     """
-    if after_seq < floor:
-        return None
     batches: list[ChangeBatch] = []
     size, seq = 0, after_seq
     for seq_first, seq_last, length, body in db.execute(

@@ -189,8 +189,11 @@ class StateFile:
         return batches
 
     def _changes_after(self, seq: int, limit_bytes: int) -> list[ChangeBatch] | None:
-        applied, floor = self._meta("applied_seq, ring_floor")
-        return read_ring(self.connection, floor, seq, limit_bytes) if seq <= applied else None
+        batches = read_ring(self.connection, seq, limit_bytes)
+        if batches == []:
+            applied, floor = self._meta("applied_seq, ring_floor")
+            return [] if floor <= seq <= applied else None
+        return batches
 
     def ddl(self) -> tuple[str, ...]:
         """The statements that made the collections' tables and indexes, for a rebuild without compiling."""
