@@ -30,6 +30,8 @@ from .connection import (
 from .generations import state_names, state_path
 
 STATE_FORMAT = 1
+#: The largest integer SQLite can bind; positions come from clients, too.
+_SEQ_MAX = 2**63 - 1
 _POSITION = "applied_seq, log_hash, durable_seq"
 _RESUME = f"{_POSITION}, ring_floor, ring_bytes"
 
@@ -189,6 +191,8 @@ class StateFile:
         return batches
 
     def _changes_after(self, seq: int, limit_bytes: int) -> list[ChangeBatch] | None:
+        if seq > _SEQ_MAX:
+            return None
         batches = read_ring(self.connection, seq, limit_bytes)
         if batches == []:
             applied, floor = self._meta("applied_seq, ring_floor")

@@ -73,6 +73,9 @@ REFUSED: list[tuple[list[str], str, int]] = [
     (["restore", "..", "--to", "/nowhere/x", "--passphrase-stdin"], "x\n", 4),
     (["rebuild", "now"], "", 2),
     (["doctor", "--fix"], "", 2),
+    (["typegen", "--schema", "/nowhere/schema.yaml"], "", 78),
+    (["typegen", "--check"], "", 2),
+    (["typegen", "extra"], "", 2),
     (["logs", "--actor", "nobody"], "", 4),
     (["logs", "--level", "loud"], "", 2),
     (["logs", "-n", "-1"], "", 2),
@@ -127,7 +130,7 @@ def test_a_refused_start_makes_no_directory(tmp_path: Path, more: list[str]) -> 
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"start", "demo", "doctor", "config", "restore"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"start", "demo", "doctor", "config", "restore", "typegen"}))
 def test_without_a_database_every_command_says_so(tmp_path: Path, name: str) -> None:
     arguments = {
         "commit": ["personas.created", "name=Ada"],

@@ -230,6 +230,7 @@ def test_the_ring_drops_the_oldest_events_and_says_so(tmp_path: Path) -> None:
     assert [one.seq for one in changes(state, 20)] == list(range(21, 31))
     assert state.changes_after(30, ALL) == []
     assert state.changes_after(31, ALL) is None
+    assert state.changes_after(2**63, ALL) is None
     state.close()
 
 
