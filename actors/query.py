@@ -75,16 +75,14 @@ class QueryActor(ProcessActor):
             time_s=config.query.time_ms_max / 1000,
             subscriptions=config.query.subscriptions_max,
             subscriptions_per_client=config.query.subscriptions_per_client_max,
-            live_rows=config.query.live_rows_max,
+            live_bytes=config.query.live_mib_max * MIB,
         )
         self._epoch = secrets.token_hex(8)
         self._vault = Vault(lambda: self.ref("encryption"))
         self._catalog = make_catalog(self.seat.schema)
         self._subscriptions = Subscriptions(self._catalog, self._limits, self.clock, self._open_values)
         self._engine, self._streams = self._subscriptions.live, self._subscriptions.streams
-        self._outbox = Outbox(
-            self.router, self.inbox.after, self._subscriptions.drop_client, self._subscriptions.end
-        )
+        self._outbox = Outbox(self.router, self.inbox.after, self._drop_client, self._subscriptions.end)
         self._cache = CacheReader(
             self.seat.secrets[kdf.CACHE], config.cache.size_mib * MIB, config.cache.entry_kib_max * KIB
         )
@@ -206,12 +204,14 @@ class QueryActor(ProcessActor):
     def subscribe_query(self, message: Subscribe) -> Subscribed | Moved | Deferred:
         plan = self._reader.plan(message.query, message.sql)
         owner = self._owner(plan)
+        client = self._client()
+        self._waiting.drop(client, message.sub)
         if owner != self.seat.name:
+            self._subscriptions.end(client, message.sub)
             return Moved(sub=message.sub, service=owner)
         seq = self._reader.position()
         if seq < message.at_least:
             return self._wait_for(message.at_least, message)
-        client = self._client()
         self._subscriptions.make_room(client, message.sub)
         self._engine.subscribe(client, message.sub, plan, message.credit, message.at_least)
         self._take_turn()
@@ -224,6 +224,7 @@ class QueryActor(ProcessActor):
     @handles(SubscribeChanges)
     def subscribe_changes(self, message: SubscribeChanges) -> Subscribed:
         client = self._client()
+        self._waiting.drop(client, message.sub)
         self._subscriptions.make_room(client, message.sub)
         seq = self._streams.subscribe(client, message, self._state)
         self._take_turn()
@@ -231,7 +232,9 @@ class QueryActor(ProcessActor):
 
     @handles(Unsubscribe)
     def unsubscribe(self, message: Unsubscribe) -> Done:
-        self._subscriptions.end(self._client(), message.sub)
+        client = self._client()
+        self._waiting.drop(client, message.sub)
+        self._subscriptions.end(client, message.sub)
         self._feed.hear(Advanced, self._is_following())
         return Done()
 
@@ -247,6 +250,10 @@ class QueryActor(ProcessActor):
 
     def _subscribed(self, sub: str, seq: int) -> Subscribed:
         return Subscribed(sub=sub, seq=seq, generation=self._state.log_generation, epoch=self._epoch)
+
+    def _drop_client(self, client: bytes) -> None:
+        self._waiting.drop(client)
+        self._subscriptions.drop_client(client)
 
     def _client(self) -> bytes:
         assert self.inbox.reply is not None
@@ -297,6 +304,7 @@ class QueryActor(ProcessActor):
         sent = self._push_changes() if len(self._streams) else 0
         if sent or self._engine.waiting:
             self._take_turn()
+        self._look_again()
 
     def _push_changes(self) -> int:
         """One push for each change stream that is behind; returns how many there were."""
@@ -315,14 +323,18 @@ class QueryActor(ProcessActor):
             else:
                 handler = self.handlers[type(wait.request)]
                 answer(self.inbox, wait.reply, partial(handler, self, wait.request))
-        if len(self._waiting) and not self._look_due:
+
+    def _look_again(self) -> None:
+        """Hints may be lost, whoever waits in vain must be told before it gives up, and windows rest for a time."""
+        rest_s = self._engine.rest_s
+        if not self._look_due and (len(self._waiting) or rest_s is not None):
             self._look_due = True
-            self.inbox.after(self._waiting.pause(self.clock.monotonic()), self._look)
+            pause = self._waiting.pause(self.clock.monotonic())
+            self.inbox.after(pause if rest_s is None else min(pause, rest_s), self._look)
 
     def _look(self) -> None:
-        """Hints may be lost, and whoever waits in vain must be told before it gives up."""
         self._look_due = False
-        self._answer_waiting()
+        self._take_turn()
 
     def _tick(self) -> None:
         self._engine.retry()
@@ -371,7 +383,7 @@ class QueryActor(ProcessActor):
         return {
             "reads": self._reads,
             "live_queries": self._engine.windows,
-            "live_rows": self._engine.rows,
+            "live_bytes": self._engine.size,
             "subscribers": len(self._subscriptions),
             "slow_clients": len(self._outbox),
             "cache_hits": self._cache.hits,

@@ -58,7 +58,7 @@ class QueryConfig(_Section, frozen=True):
     rows_default: Annotated[int, Meta(ge=1, le=1_000_000)]
     subscriptions_max: Annotated[int, Meta(ge=1, le=1_000_000)]
     subscriptions_per_client_max: Annotated[int, Meta(ge=1, le=1_000_000)]
-    live_rows_max: Annotated[int, Meta(ge=1_000, le=100_000_000)]
+    live_mib_max: Annotated[int, Meta(ge=1, le=65_536)]
     cache_above_us: Annotated[int, Meta(ge=0, le=60_000_000)]
 
 

@@ -8,9 +8,18 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from .ordering import SortKey
 
 RawRow = tuple[Any, ...]
+
+_packer = msgspec.msgpack.Encoder()
+
+
+def weigh(value: Any) -> int:
+    """Bytes of rows as MessagePack, which is how the results of reads are measured, too."""
+    return len(_packer.encode(value))
 
 
 class Entry:
@@ -48,13 +57,14 @@ class Changes:
 
 
 class Buffer:
-    """Rows by sort key. keys and entries are parallel and ascending."""
+    """Rows by sort key. keys and entries are parallel and ascending. size: bytes of the raw rows, see weigh()."""
 
-    __slots__ = ("_touched", "entries", "keys", "replaced")
+    __slots__ = ("_touched", "entries", "keys", "replaced", "size")
 
     def __init__(self) -> None:
         self.keys: list[SortKey] = []
         self.entries: list[Entry] = []
+        self.size = 0
         #: Whether the rows were read anew, so that what changed is not known row by row.
         self.replaced = True
         self._touched: dict[Hashable, _Touch] = {}
@@ -70,6 +80,7 @@ class Buffer:
         entry = Entry(raw)
         self.keys.insert(at, key)
         self.entries.insert(at, entry)
+        self.size += weigh(raw)
         touch = self._touched.get(name)
         if touch is None:
             touch = self._touched[name] = _Touch(None, None)
@@ -83,6 +94,7 @@ class Buffer:
             return False
         del self.keys[at]
         entry = self.entries.pop(at)
+        self.size -= weigh(entry.raw)
         touch = self._touched.get(name)
         if touch is None:
             touch = self._touched[name] = _Touch(key, entry)
@@ -97,10 +109,12 @@ class Buffer:
             entry = known.get(key)
             self.keys.append(key)
             self.entries.append(entry if entry is not None and entry.raw == raw else Entry(raw))
+        self.size = sum(weigh(entry.raw) for entry in self.entries)
         self.replaced = True
 
     def cut(self, rows: int) -> None:
         """Drop what lies behind this many rows. Not visible, so nobody needs to be told."""
+        self.size -= sum(weigh(entry.raw) for entry in self.entries[rows:])
         del self.keys[rows:], self.entries[rows:]
 
     def shown(self) -> None:

@@ -46,6 +46,10 @@ class BufferedWindow(Window):
     def kept(self) -> int:
         return len(self.buffer)
 
+    @property
+    def packed(self) -> int:
+        return self.buffer.size
+
     def belongs(self, key: SortKey) -> bool:
         """Whether a matching row with this key lies where the buffer holds all of them."""
         return (self.bound is None or key <= self.bound) and (self.after is None or key > self.after)

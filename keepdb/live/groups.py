@@ -11,7 +11,7 @@ from keepdb.query.predicate import Predicate
 from keepdb.query.run import Reader
 from keepdb.storage.changes import Row
 
-from .buffer import Entry, RawRow
+from .buffer import Entry, RawRow, weigh
 from .buffered import BufferedWindow
 from .tally import Group, Name, Tally
 
@@ -23,10 +23,12 @@ class GroupWindow(BufferedWindow):
     """A live result of groups. Its buffer holds all those that having lets through."""
 
     __slots__ = (
+        "_bytes_max",
         "_groups_max",
         "_having",
         "_incremental",
         "_matches",
+        "_size",
         "_tally",
         "_touched",
         "_uncertain",
@@ -40,13 +42,19 @@ class GroupWindow(BufferedWindow):
         self._having = None if plan.having is None else matcher(plan.having, plan.shape.names)
         self._touched: dict[Name, None] = {}
         self._uncertain: dict[Name, None] = {}
-        self._groups_max = 0
+        self._groups_max = self._bytes_max = 0
+        #: Of all groups, as of the last result.
+        self._size = 0
         #: Off where there are too many groups or too large sums: then every change runs the query again.
         self._incremental = True
 
     @property
     def kept(self) -> int:
         return max(len(self._tally.groups), len(self.buffer))
+
+    @property
+    def packed(self) -> int:
+        return max(self._size, self.buffer.size)
 
     @property
     def needs_read(self) -> bool:
@@ -75,11 +83,15 @@ class GroupWindow(BufferedWindow):
         self._touched[name] = None
         if group.rows < 0:
             self.distrust()
-        self.broken = self.broken or group.is_too_large or len(self._tally.groups) > self._groups_max
+        self.broken = self.broken or group.is_too_large or self._has_too_many
         if group.is_stale:
             self._uncertain[name] = None
         else:
             self._uncertain.pop(name, None)
+
+    @property
+    def _has_too_many(self) -> bool:
+        return len(self._tally.groups) > self._groups_max or self._size > self._bytes_max
 
     def read(self, reader: Reader, at_head: bool) -> None:
         if at_head and not self.broken and len(self._uncertain) <= _PARTS_MAX:
@@ -93,6 +105,7 @@ class GroupWindow(BufferedWindow):
 
     def _read_all(self, reader: Reader) -> None:
         self._incremental = self._incremental and self._read_groups(reader)
+        self._size = 0
         if not self._incremental:
             self._tally.groups.clear()
             rows = reader.fetch(self.plan, self.plan.limit + 1)
@@ -108,7 +121,7 @@ class GroupWindow(BufferedWindow):
         self.replace(sorted(shown, key=lambda pair: pair[0]))
 
     def _read_groups(self, reader: Reader) -> bool:
-        self._groups_max = reader.limits.live_groups
+        self._groups_max, self._bytes_max = reader.limits.live_groups, reader.limits.result_bytes
         try:
             return self._tally.read_all(reader, self._groups_max)
         except InvalidRequest as error:
@@ -134,12 +147,15 @@ class GroupWindow(BufferedWindow):
                 self.buffer.insert(name, group.key, raw)
         if group.rows == 0 and name:
             del self._tally.groups[name]
+            self._size -= group.size
 
     def _raw(self, name: Name, group: Group) -> RawRow | None:
         """The row that stands for a group; None where it has no rows, or is not asked for."""
         if group.rows == 0 and name:
             return None
         raw = (*name, *(figure.value for figure in group.figures))
+        was, group.size = group.size, weigh(raw)
+        self._size += group.size - was
         if self._having is not None and not self._having(raw):
             return None
         return raw if self.belongs(self.make_key(raw)) else None

@@ -27,13 +27,14 @@ _SLACK_PART = 8
 class HorizonWindow(BufferedWindow):
     """A live page of one table's rows."""
 
-    __slots__ = ("_matches", "_project")
+    __slots__ = ("_bytes_max", "_matches", "_project")
     strategy = "window"
 
     def __init__(self, plan: CompiledQuery, matches: Match) -> None:
         super().__init__(plan)
         self._matches = matches
         self._project = _projection(_raw_columns(plan.shape), plan.source.columns)
+        self._bytes_max = 0
 
     @property
     def needs_read(self) -> bool:
@@ -57,12 +58,24 @@ class HorizonWindow(BufferedWindow):
             touched = True
             if not self.buffer.insert(new_key[-1], new_key, new):
                 self.distrust()
-        if touched and len(self.buffer) > self.plan.limit + 2 * self._slack:
-            self._hold(self.plan.limit + self._slack)
+        if touched:
+            self._trim()
         return touched
+
+    def _trim(self) -> None:
+        """Drop spare rows where there are many, or where the page gets too large."""
+        rows, limit = len(self.buffer), self.plan.limit
+        if rows > limit + 2 * self._slack:
+            self._hold(limit + self._slack)
+        if self.buffer.size > self._bytes_max:
+            if rows > limit + 1:
+                self._hold(limit + 1)
+            # Whether what is visible is too large, too, a read says as it would to anybody else.
+            self.broken = self.broken or self.buffer.size > self._bytes_max
 
     def read(self, reader: Reader, at_head: bool) -> None:
         wanted = self.plan.limit + self._slack
+        self._bytes_max = reader.limits.result_bytes
         try:
             rows = reader.fetch(self.plan, wanted)
         except InvalidRequest as error:

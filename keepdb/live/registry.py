@@ -12,9 +12,12 @@ from .router import Router
 from .strategy import open_window
 from .window import Subscriber, Window
 
+#: Share of the memory up to which new live queries are taken in. The rest is for those that run to grow.
+_NEW_UNTIL = 7 / 8
+
 
 class Registry:
-    """All subscriptions and windows of one engine. rows: what the windows keep in memory, together."""
+    """All subscriptions and windows of one engine. size: bytes that all windows keep in memory."""
 
     def __init__(self, catalog: Catalog, limits: QueryLimits) -> None:
         self._catalog = catalog
@@ -22,7 +25,7 @@ class Registry:
         self._clients: dict[bytes, dict[str, Subscriber]] = {}
         self.windows: dict[bytes, Window] = {}
         self.router = Router()
-        self.subscribers = self.rows = 0
+        self.subscribers = self.size = 0
 
     def find(self, client: bytes, sub: str) -> Subscriber | None:
         return self._clients.get(client, {}).get(sub)
@@ -57,18 +60,32 @@ class Registry:
         if window.subscribers:
             return None
         del self.windows[window.key]
-        self.rows -= window.counted
+        self.size -= window.counted
         for route in window.routes:
             self.router.remove(route)
         return window
 
     def recount(self, window: Window) -> None:
-        """The window's rows may have become more or fewer. Raises Unavailable where all together are too many."""
-        grown = window.kept - window.counted
-        window.counted += grown
-        self.rows += grown
-        if grown > 0 and self.rows > self._limits.live_rows:
-            raise self._too_many_rows()
+        """What the window keeps may have become more or less."""
+        self.size -= window.counted
+        window.counted = window.size
+        self.size += window.counted
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something must go."""
+        return self.size > self._limits.live_bytes
+
+    def forget(self) -> None:
+        """Drop the earlier results that subscribers without credit have: they get the whole result next time."""
+        for window in self.windows.values():
+            for subscriber in window.subscribers:
+                if subscriber.credit < 1 and subscriber.sent is not window.result:
+                    subscriber.sent = None
+            self.recount(window)
+
+    def largest(self) -> Window:
+        return max(self.windows.values(), key=lambda window: window.counted)
 
     def _open(self, plan: Plan) -> Window:
         if len(self.windows) >= self._limits.windows:
@@ -78,17 +95,18 @@ class Registry:
                 fix="Unsubscribe from what is no longer shown.",
                 retryable=False,
             )
-        if self.rows >= self._limits.live_rows:
-            raise self._too_many_rows()
+        if self.size > self._limits.live_bytes * _NEW_UNTIL:
+            raise self.too_large()
         window = self.windows[plan.canonical] = open_window(plan, self._catalog)
         for route in window.routes:
             self.router.add(route)
         return window
 
-    def _too_many_rows(self) -> Unavailable:
+    def too_large(self) -> Unavailable:
+        """The refusal of more than all live queries together may keep."""
         return Unavailable(
-            "live_too_many_rows",
-            f"Live queries keep {self.rows} rows in memory; the limit is {self._limits.live_rows}.",
-            fix="Give live queries smaller limits, or unsubscribe from what is no longer shown.",
+            "live_too_large",
+            f"Live queries keep {self.size >> 20} MiB in memory; the limit is {self._limits.live_bytes >> 20}.",
+            fix="Give live queries smaller limits or fewer columns, or unsubscribe from what is no longer shown.",
             retryable=False,
         )

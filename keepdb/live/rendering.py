@@ -7,6 +7,7 @@ from keepdb.query.opening import Opening, OpenValues, convert
 from keepdb.query.plan import CompiledQuery, Shape
 
 from .buffer import Entry
+from .failures import failure_of
 from .window import Window
 
 #: A window, and the rows of it that are not rendered yet.
@@ -15,24 +16,24 @@ Part = tuple[Window, list[Entry]]
 
 def render(parts: Sequence[Part], open_values: OpenValues) -> Iterator[tuple[Window, KeepError]]:
     """Render the rows of each window. Gives those windows whose rows stay as they were, and why."""
-    sealed = [(window, entries) for window, entries in parts if _shape(window).opens and entries]
-    for window, entries in parts:
-        if not _shape(window).opens:
-            _render([(window, entries)], open_values)
-    if not sealed:
-        return
-    try:
-        _render(sealed, open_values)
-    except KeepError as error:
-        if error.retryable or len(sealed) == 1:
-            yield from ((window, error) for window, _ in sealed)
-            return
+    sealed = [part for part in parts if part[0].plan.opens]
+    for part in parts:
+        if not part[0].plan.opens:
+            yield from _failing([part], open_values)
+    failed = [*_failing(sealed, open_values)]
+    if len(failed) > 1 and not failed[0][1].retryable:
         # One value that does not open must not end the others' queries.
-        for part in sealed:
-            try:
-                _render([part], open_values)
-            except KeepError as its_own:
-                yield part[0], its_own
+        failed = [each for part in sealed for each in _failing([part], open_values)]
+    yield from failed
+
+
+def _failing(parts: Sequence[Part], open_values: OpenValues) -> list[tuple[Window, KeepError]]:
+    try:
+        _render(parts, open_values)
+    except Exception as error:
+        failure = failure_of(error)
+        return [(window, failure) for window, _ in parts]
+    return []
 
 
 def _render(parts: Sequence[Part], open_values: OpenValues) -> None:

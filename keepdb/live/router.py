@@ -71,6 +71,11 @@ class Router:
         if not table.unguarded and not table.guarded:
             del self._tables[route.table]
 
+    def of_table(self, table: str) -> list[Route]:
+        """All routes of a table, each once."""
+        routes = self._tables.get(table)
+        return routes.all() if routes is not None else []
+
     def concerned(self, table: str, before: Row | None, after: Row | None) -> list[Route]:
         """The routes that a changed row may concern, each once."""
         routes = self._tables.get(table)
@@ -113,6 +118,15 @@ class _Table:
                 del by_value[value]
         if not by_value:
             del self.guarded[place]
+
+    def all(self) -> list[Route]:
+        found: dict[Route, None] = {}
+        for unguarded in self.unguarded.values():
+            found |= dict.fromkeys(unguarded)
+        for by_value in self.guarded.values():
+            for routes in by_value.values():
+                found |= routes
+        return list(found)
 
     def concerned(self, before: Row | None, after: Row | None) -> list[Route]:
         found: list[Route] = []

@@ -1,28 +1,36 @@
 """Finds equality guards in clients' SQL: `WHERE t.column = ?` lets changes of other rows of `t` pass unseen.
 
-This is not a parser. It knows one plain shape, a single SELECT with AND between its conditions, and finds nothing in
-anything else: without a guard a query only runs more often than it must.
+This is not a parser. It knows one plain shape, a single SELECT over joined tables with AND between its conditions, of
+tokens and keywords that are all listed here, and finds nothing in anything else: without a guard a query only runs
+more often than it must.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import apsw
+
 from keepdb.query.catalog import Catalog, Kind, QueryField, Source
 from keepdb.query.plan import SqlPlan
 
 from .guards import Guard, guard_of
 
+#: Every token that is known for certain. Left out on purpose: comments and strings without an end, blobs, numbers in
+#: other forms, identifiers outside ASCII or in [] and ``, numbered parameters.
 _TOKENS = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|/\*(?s:.*?)\*/)|(?P<string>'(?:[^']|'')*')|"(?P<name>(?:[^"]|"")*)"|(?P<number>\d[\w.]*)"""
-    r"""|(?P<param>\?\d*|[:@$#]\w+)|(?P<word>[^\W\d][\w$]*)|(?P<sign>==|.)""",
-    re.DOTALL,
+    r"""(?P<skip>[ \t\n\r]+|--[^\n]*|/\*(?s:.*?)\*/)|(?<!\w)(?P<string>'(?:[^']|'')*')|"(?P<name>[^"]*)"(?!")"""
+    r"""|(?P<number>\d+(?:\.\d+)?)(?![\w.$])|(?P<param>\?(?!\d)|:[A-Za-z]\w*)|(?P<word>[A-Za-z]\w*)(?!\$)"""
+    r"""|(?P<sign>==|<=|>=|<>|!=|\|\||[=<>(),.;*+%]|-(?!-)|/(?!\*))""",
+    re.ASCII,
 )
-#: With one of these the plain reading of FROM and WHERE might be wrong.
-_TOO_MUCH = frozenset({"WITH", "UNION", "INTERSECT", "EXCEPT", "VALUES", "CASE", "BETWEEN", "OR", "EXPLAIN"})
-_AFTER_WHERE = frozenset({"GROUP", "ORDER", "LIMIT", "HAVING", "WINDOW"})
-_JOINING = {"JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "OUTER", "ON", "USING"}
-_NO_ALIAS = _AFTER_WHERE | _JOINING | {"WHERE", "INDEXED", "NOT"}
+#: With any other keyword the plain reading of FROM and WHERE might be wrong.
+_KEYWORD_NAMES = """
+    SELECT DISTINCT AS FROM JOIN LEFT OUTER INNER CROSS ON WHERE AND NOT IS NULL ISNULL NOTNULL IN LIKE GLOB ESCAPE
+    COLLATE GROUP BY HAVING ORDER ASC DESC NULLS FIRST LAST LIMIT OFFSET
+    """
+_KEYWORDS = frozenset(_KEYWORD_NAMES.split())
+_AFTER_WHERE = frozenset({"GROUP", "ORDER", "LIMIT", "HAVING"})
 _TYPES: dict[Kind, tuple[type, ...]] = {
     "text": (str,),
     "ref": (str,),
@@ -43,6 +51,7 @@ class _Token(NamedTuple):
 
     @property
     def keyword(self) -> str:
+        """In capitals, "" for anything else, and within parentheses."""
         return self.text.upper() if self.kind == "word" and self.depth == 0 else ""
 
     @property
@@ -53,10 +62,7 @@ class _Token(NamedTuple):
 
 def sql_guards(plan: SqlPlan, catalog: Catalog) -> dict[str, Guard]:
     """Guards by table. Tables without one are left out."""
-    tokens = list(_read(plan.sql))
-    words = [token.text.upper() for token in tokens if token.kind == "word"]
-    if words.count("SELECT") != 1 or not _TOO_MUCH.isdisjoint(words) or any(t.text in "[`" for t in tokens):
-        return {}
+    tokens = _read(plan.sql)
     clauses = _clauses(tokens)
     if clauses is None:
         return {}
@@ -67,29 +73,52 @@ def sql_guards(plan: SqlPlan, catalog: Catalog) -> dict[str, Guard]:
     found: dict[str, Guard] = {}
     for condition in _split(clauses[1]):
         guard = _guard(condition, aliases, _Values(tokens, plan.params))
-        # A table that is named twice is read in another way as well.
-        if guard is not None and names.count(guard.table.lower()) == 1:
+        # A table that is named twice is read in another way as well. What SQLite did not read was no condition.
+        if (
+            guard is not None
+            and names.count(guard.table.lower()) == 1
+            and (guard.table, guard.column) in plan.reads
+        ):
             found.setdefault(guard.table, guard)
     return found
 
 
-def _read(sql: str) -> Iterator[_Token]:
-    depth = 0
-    for match in _TOKENS.finditer(sql):
+def _read(sql: str) -> list[_Token]:
+    """The tokens of a statement; none if there is one that is not known."""
+    tokens: list[_Token] = []
+    depth = at = 0
+    while at < len(sql):
+        match = _TOKENS.match(sql, at)
+        if match is None or "\0" in match[0]:
+            return []
+        at = match.end()
         kind = match.lastgroup or ""
         text = match[kind]
         depth -= text == ")" and kind == "sign"
         if kind != "skip":
-            yield _Token(kind, text, depth)
+            tokens.append(_Token(kind, text, depth))
         depth += text == "(" and kind == "sign"
+    return tokens if all(map(_is_known, ["", *(token.text.upper() for token in tokens)], tokens)) else []
+
+
+def _is_known(before: str, token: _Token) -> bool:
+    """Whether a word is a known keyword or a name. Where only names can stand, some keywords are names as well."""
+    word = token.text.upper()
+    return (
+        token.kind != "word"
+        or word in _KEYWORDS
+        or word not in apsw.keywords
+        or before in (".", "FROM", "JOIN")
+    )
 
 
 def _clauses(tokens: Sequence[_Token]) -> tuple[Sequence[_Token], Sequence[_Token]] | None:
-    """What stands behind FROM and behind WHERE."""
-    keywords = [token.keyword for token in tokens]
-    if keywords.count("FROM") != 1 or keywords.count("WHERE") != 1:
+    """What stands behind FROM and behind WHERE, where there is one of each and of SELECT."""
+    words = [token.text.upper() for token in tokens if token.kind == "word"]
+    if any(words.count(word) != 1 for word in ("SELECT", "FROM", "WHERE")):
         # IS DISTINCT FROM makes for more than one.
         return None
+    keywords = [token.keyword for token in tokens]
     at, where = keywords.index("FROM"), keywords.index("WHERE")
     ends = [
         i for i, word in enumerate(keywords) if i > where and (word in _AFTER_WHERE or tokens[i].text == ";")
@@ -119,7 +148,7 @@ def _alias(tokens: Sequence[_Token], at: int) -> str | None:
         return None
     if len(rest) == 2 and rest[0].keyword == "AS":
         return rest[1].identifier or None
-    if rest and rest[0].identifier and rest[0].keyword not in _NO_ALIAS:
+    if rest and rest[0].identifier and rest[0].keyword not in _KEYWORDS:
         return rest[0].identifier
     return tokens[at].identifier
 

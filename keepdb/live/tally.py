@@ -19,15 +19,17 @@ Name = tuple[Any, ...]
 
 
 class Group:
-    """rows: how many it has. raw, key: the row that stands for it in the result, None if none does."""
+    """rows: how many it has. raw, key: the row that stands for it in the result, None if none does. size: bytes of
+    that row, whether it is shown or not."""
 
-    __slots__ = ("figures", "key", "raw", "rows")
+    __slots__ = ("figures", "key", "raw", "rows", "size")
 
     def __init__(self, rows: int, figures: list[Figure]) -> None:
         self.rows = rows
         self.figures = figures
         self.raw: RawRow | None = None
         self.key: SortKey | None = None
+        self.size = 0
 
     @property
     def is_stale(self) -> bool:

@@ -18,6 +18,9 @@ from .result import Differences, Result
 if TYPE_CHECKING:
     from .router import Route
 
+#: What a row in memory costs beside its values: an entry, a sort key, lists and their places.
+_ROW_BYTES = 512
+
 Strategy = Literal["window", "groups", "rerun"]
 Outcome = Literal["sent", "silent", "skipped", "refilled", "ran"]
 #: (seq, what a change did, why).
@@ -39,6 +42,7 @@ class Window(ABC):
         "pending",
         "plan",
         "reads",
+        "rests_until",
         "result",
         "routes",
         "sent",
@@ -57,8 +61,12 @@ class Window(ABC):
         self.seq = -1
         self.stale = self.pending = True
         self.failures = 0
-        # For explain: changed rows taken in, reads of its tables, pushes. counted: its rows in the engine's total.
-        self.changes = self.reads = self.sent = self.counted = 0
+        #: Monotonic seconds before which it does not read its tables again, because that took long.
+        self.rests_until = 0.0
+        #: Its bytes in the total of all windows.
+        self.counted = 0
+        # For explain: changed rows taken in, reads of its tables, pushes.
+        self.changes = self.reads = self.sent = 0
 
     @abstractmethod
     def apply(self, before: Row | None, after: Row | None) -> bool:
@@ -80,6 +88,18 @@ class Window(ABC):
     @abstractmethod
     def kept(self) -> int:
         """Number of rows in memory."""
+
+    @property
+    @abstractmethod
+    def packed(self) -> int:
+        """Bytes of these rows, see buffer.weigh()."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps in memory, about: rows as stored and as shown, and once more for every further result
+        that some subscriber still has, though these share most of their rows."""
+        old = {id(each.sent) for each in self.subscribers if each.sent not in (None, self.result)}
+        return (2 * self.packed + _ROW_BYTES * self.kept) * max(1, len(old))
 
     @abstractmethod
     def prepare(self) -> list[Entry]:

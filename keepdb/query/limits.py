@@ -39,8 +39,8 @@ class QueryLimits:
     subscriptions_per_client: int = 12_000
     sub_chars: int = 64
     credit_max: int = 1_024
-    #: Rows that all live queries of an actor keep in memory, at some 0.5 KiB each.
-    live_rows: int = 500_000
+    #: What all live queries of an actor keep in memory together. One of them alone has the limit of a read.
+    live_bytes: int = 256 * 1024 * 1024
     #: Groups of one live query that are counted on; past that it runs again instead.
     live_groups: int = 10_000
     #: What one turn of live work may take before requests are looked at again: windows read, seconds spent

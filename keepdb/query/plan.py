@@ -62,9 +62,10 @@ class Relation:
 
     def plain(self) -> list[Any]:
         """All that makes a difference to what is shown, for comparing queries."""
-        shown = [column.name for column in self.columns]
+        shown = [(column.name, column.table, column.column, column.id_at) for column in self.columns]
         inner = [relation.plain() for relation in self.relations]
-        return [self.at, self.many, self.sql, self.params, shown, inner]
+        places = [self.at, self.parent_at, self.match_at, self.many]
+        return [*places, self.table, self.sql, self.params, shown, inner]
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,11 @@ class CompiledQuery:
     def sql(self) -> str:
         """What reads the result: one row more than `limit`, whose presence means that there is another page."""
         return self.first(self.limit + 1)
+
+    @property
+    def opens(self) -> bool:
+        """Whether a result may hold sealed values."""
+        return self.shape.opens
 
     @property
     def key(self) -> int:

@@ -10,6 +10,7 @@ from keepdb.errors import Unavailable
 from keepdb.fabric.inbox import Inbox
 from keepdb.fabric.reply import Reply
 from messages.base import Request
+from messages.queries import Subscribe
 
 from .limits import QueryLimits
 
@@ -60,9 +61,24 @@ class WaitingList:
             self._of_peer -= Counter(wait.reply.peer for wait in taken)
         return taken
 
+    def drop(self, peer: bytes, sub: str | None = None) -> None:
+        """Refuse the subscriptions of this peer that wait, or those of one name: it has gone or changed its mind."""
+        dropped = [
+            wait
+            for wait in self._waits
+            if wait.reply.peer == peer
+            and isinstance(wait.request, Subscribe)
+            and sub in (None, wait.request.sub)
+        ]
+        for wait in dropped:
+            self._waits.remove(wait)
+            wait.reply.fail(_ended())
+        self._of_peer -= Counter(wait.reply.peer for wait in dropped)
+
     def pause(self, now: float) -> float:
-        """Seconds until take() should be called again; there must be a wait."""
-        return max(0.0, min(LOOK_S, min(wait.until for wait in self._waits) - now))
+        """Seconds until take() should be called again."""
+        ends = min((wait.until for wait in self._waits), default=now + LOOK_S)
+        return max(0.0, min(LOOK_S, ends - now))
 
 
 def answer(inbox: Inbox, reply: Reply, make: Callable[[], Any]) -> None:
@@ -83,4 +99,13 @@ def not_there_yet(seq: int, at_least: int) -> Unavailable:
         "not_there_yet",
         f"The state is at {seq} and did not reach {at_least} in time.",
         fix="Try again; `keepdb status` shows whether the writer runs.",
+    )
+
+
+def _ended() -> Unavailable:
+    return Unavailable(
+        "live_ended",
+        "The subscription was ended, or its name used again, before its position was there.",
+        fix="Subscribe again if the result is still wanted.",
+        retryable=False,
     )

@@ -19,7 +19,7 @@ from .changes import Changes
 from .engine import Live, spare_rows
 from .groups import Counter as Counts
 from .holder import Holder, Wrong
-from .questions import Asker, Question
+from .questions import Asker, Question, Rows
 from .statements import Author, Statement
 from .world import Moment, World
 
@@ -53,14 +53,16 @@ class Episode:
         )
         # Turns that take in little, and turns that take in much.
         windows, size = rng.choice((1, 2, 32)), rng.choice((1, 600, 1 << 20))
-        # No turn ends by the clock, or an episode would not be the same when it is played again.
-        limits = QueryLimits(credit_max=8, turn_s=1e9, turn_windows=windows, turn_bytes=size)
+        groups = rng.choice((3, 10_000, 10_000, 10_000))
+        limits = QueryLimits(credit_max=8, turn_windows=windows, turn_bytes=size, live_groups=groups)
         self._world = World(folder, ring, limits)
         self._changes = Changes(rng, self._world)
         self._asker = Asker(rng, self._changes.domain)
         self._counts = Counts(rng, self._changes.domain)
         self._author = Author(rng, self._changes.domain)
         self._live = engine(self._world, limits)
+        # Queries that are quick, that take up turns, and that must rest.
+        self._live.clock.step = rng.choice((0.0, 0.0, 0.001, 0.03))
         self._spare = rng.choice((1, 2, 4, 10))
         self._names = 0
         self._questions: list[Question] = []
@@ -122,7 +124,11 @@ class Episode:
             return
         kind, moment = self._rng.random(), self._world.moments[self._world.seq]
         question: Question
-        if kind < 0.62:
+        rows = [each for each in self._questions if isinstance(each, Rows)]
+        if rows and kind < 0.15:
+            related = [each for each in rows if "include" in each.parts]
+            question = self._asker.near(self._rng.choice(related or rows))
+        elif kind < 0.62:
             question = self._asker.rows(self._world.reader, moment)
         elif kind < 0.82:
             question = self._counts.groups(self._world.reader, moment)
@@ -204,10 +210,12 @@ class Episode:
             head = self._world.reader.head
             for client, push in pushes:
                 self._take(client, push, head)
-            if not self._live.waiting and head == self._world.seq:
-                break
+            if self._live.rests() or self._live.waiting or head < self._world.seq:
+                continue
+            break
         else:
             raise Wrong("the engine does not come to rest")
+        self._live.assert_counts_are_right()
         self._settle()
         self._world.down = False
 
@@ -275,3 +283,6 @@ class Episode:
         for holder in self._holders.values():
             self._live.ack(holder.client, holder.sub, holder.ack(8))
         self._turns()
+        for client in _CLIENTS:
+            self._live.drop_client(client)
+        self._live.assert_nothing_is_left()

@@ -191,7 +191,7 @@ class Counter:
         if by and self._rng.random() < 0.1:
             whole = parts | {"limit": self._rng.randint(1, 3)}
             return Groups(
-                source, parts | {"limit": 2}, taken(self._rng, Groups(source, whole), reader, moment)
+                source, parts | {"limit": 2}, taken(self._rng, [Groups(source, whole)], reader, moment)
             )
         if by and self._rng.random() < 0.5:
             parts["limit"] = self._rng.choice((1, 2, 3, 10))

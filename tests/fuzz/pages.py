@@ -64,12 +64,14 @@ def total(order_by: Sequence[str], unique: Sequence[str] = ("id",)) -> list[str]
     return order + [sign + name for name in unique if name not in map(_field, order)]
 
 
-def taken(rng: Random, whole: Whole, reader: Reader, moment: Moment) -> Pages:
-    """A page that begins or ends where `whole` ends at present, if it does not hold everything."""
-    answer = whole.answer(moment)
-    if answer.fails != "no" or not answer.more or answer.last is None:
-        return NO_PAGES
-    cursor = reader.run(whole.plan(reader)).cursor
-    name, bound = rng.choice(("after", "until")), dict(answer.last)
-    bounds = (bound, None) if name == "after" else (None, bound)
-    return Pages({name: cursor}, *bounds)
+def taken(rng: Random, wholes: Sequence[Whole], reader: Reader, moment: Moment) -> Pages:
+    """A page that begins or ends, or both, where these end at present, of those that do not hold everything."""
+    names = rng.choice((("after",), ("until",), ("after", "until")))
+    parts: dict[str, Any] = {}
+    bounds: dict[str, Row] = {}
+    for name, whole in zip(names, wholes, strict=False):
+        answer = whole.answer(moment)
+        if answer.fails == "no" and answer.more and answer.last is not None:
+            parts[name] = reader.run(whole.plan(reader)).cursor
+            bounds[name] = dict(answer.last)
+    return Pages(parts, bounds.get("after"), bounds.get("until")) if parts else NO_PAGES

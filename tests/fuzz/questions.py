@@ -58,10 +58,10 @@ SOURCES = (
     Source(
         name="things",
         table="things",
-        fields={"id": "ref", **THINGS, **_TIMES},
+        fields={"id": "ref", **THINGS, "z": "ref", **_TIMES},
         sealed=frozenset({"secret"}),
         soft=True,
-        points={"x": "others"},
+        points={"x": "others", "y": "others", "z": "things"},
     ),
     Source(
         name="others",
@@ -93,7 +93,7 @@ class Rows:
     """A query for rows. parts: fields of messages.queries.Query."""
 
     def __init__(self, source: Source, parts: dict[str, Any], pages: Pages = NO_PAGES) -> None:
-        self._source = source
+        self.source = source
         self._pages = pages
         self.parts = parts | pages.parts
         self._test = meaning_of(parts.get("where", {}))
@@ -104,11 +104,11 @@ class Rows:
         self._known: tuple[list[Any], Answer] | None = None
 
     def __str__(self) -> str:
-        return f"{self._source.name} {self.parts}"
+        return f"{self.source.name} {self.parts}"
 
     def plan(self, reader: Reader) -> Plan:
         include = msgspec.convert(self.parts.get("include", {}), dict[str, Include])
-        return reader.plan(Query(source=self._source.name, **self.parts | {"include": include}), None)
+        return reader.plan(Query(source=self.source.name, **self.parts | {"include": include}), None)
 
     def answer(self, moment: Moment) -> Answer:
         read = [moment.tables[table] for table in self.tables]
@@ -117,8 +117,8 @@ class Rows:
         return self._known[1]
 
     def _find(self, tables: Tables) -> Answer:
-        hides = self._source.soft and not self.parts.get("with_deleted")
-        there = tables[self._source.table].values()
+        hides = self.source.soft and not self.parts.get("with_deleted")
+        there = tables[self.source.table].values()
         rows = [row for row in there if not (hides and row["deletedAt"] is not None) and self._test(row)]
         found = in_order(rows, self._order) if self._pages is NO_PAGES else self._pages.cut(rows, self._order)
         limit = self.parts.get("limit") or len(found)
@@ -221,14 +221,45 @@ class Asker:
             parts["select"] = self._select(source)
         if self._rng.random() < 0.15:
             parts["with_deleted"] = True
-        if self._rng.random() < 0.1:
+        if self._rng.random() < 0.15:
             parts["include"] = {"one": self._include(source, 0)}
+            if self._rng.random() < 0.3:
+                parts["include"]["more"] = self._include(source, 0)
+            if self._rng.random() < 0.5:
+                # All refs are read, whichever is followed.
+                parts.pop("select", None)
         if self._rng.random() > 0.15:
             return Rows(source, parts)
         # Bounds out of a result under the same order and perhaps another filter.
-        given = {"limit": self._rng.randint(1, 30), "with_deleted": True, "select": ("id",)}
-        whole = Rows(source, given | {"order_by": parts.get("order_by", ())})
-        return Rows(source, parts, taken(self._rng, whole, reader, moment))
+        given = {"with_deleted": True, "select": ("id",), "order_by": parts.get("order_by", ())}
+        first = self._rng.randint(1, 30)
+        limits = (first, max(1, first + self._rng.randint(-2, 10)))
+        wholes = [Rows(source, given | {"limit": limit}) for limit in limits]
+        return Rows(source, parts, taken(self._rng, wholes, reader, moment))
+
+    def near(self, question: Rows) -> Rows:
+        """The same question but for one detail, which must not be taken for the first."""
+        parts, source = dict(question.parts), question.source
+        parts.pop("after", None)
+        parts.pop("until", None)
+        include = parts.get("include", {})
+        refs = [name for name, one in include.items() if "from" not in one and one["via"] in ("x", "y")]
+        if refs:
+            name = self._rng.choice(refs)
+            other = include[name] | {"via": "y" if include[name]["via"] == "x" else "x"}
+            return Rows(source, parts | {"include": include | {name: other}})
+        what = self._rng.choice(("select", "limit", "with_deleted", "include", "order_by"))
+        if what == "select":
+            parts["select"] = tuple(reversed(parts.get("select", tuple(source.clear))))
+        elif what == "limit":
+            parts["limit"] = parts.get("limit", 10) + 1
+        elif what == "with_deleted":
+            parts["with_deleted"] = not parts.get("with_deleted", False)
+        elif what == "include":
+            parts["include"] = {f"{name}2": one for name, one in include.items()}
+        else:
+            parts["order_by"] = self._order(source, 1)
+        return Rows(source, parts)
 
     def _order(self, source: Source, count: int) -> tuple[str, ...]:
         names = self._rng.sample(source.ordered, count)

@@ -3,6 +3,7 @@
 The oracle is SQLite itself, on the writer's connection right after the transaction: no compiler, no guards.
 """
 
+import re
 from random import Random
 from typing import Any
 
@@ -92,6 +93,14 @@ SELECT count(*) AS n, min(i) AS least, group_concat(DISTINCT e ORDER BY e) AS es
 SELECT e, count(*) AS n, max(t) AS t FROM things WHERE deletedAt IS NULL GROUP BY e HAVING e = 'low'
 OR n > 2 ORDER BY e
 
+SELECT id FROM things WHERE i > :i /* AND x = 'o1' */ ORDER BY id
+
+SELECT count(*) AS n FROM things WHERE i >= :i /* AND x = 'o1' AND e = 'low'
+
+SELECT count(*) AS n, max(t) AS t FROM things WHERE e IS NOT NULL /* AND e = 'low'
+
+SELECT id, t FROM things WHERE x = :x AND y = :x AND i > :i ORDER BY id
+
 SELECT id FROM things WHERE x = :x UNION SELECT id FROM things WHERE i = :i ORDER BY 1
 
 SELECT id FROM things WHERE x IN (SELECT x FROM things WHERE i = :i) ORDER BY id
@@ -123,6 +132,10 @@ ORDER BY a.id, b.id LIMIT 20
 SELECT t.id, t.t, (SELECT count(*) FROM things__parts p WHERE p.parent = t.id) AS parts FROM things
 t WHERE t.x = :x ORDER BY t.id
 
+SELECT t.id, o.name FROM things t LEFT JOIN others o ON o.id = t.y WHERE o.rank = :i AND t.x = :x ORDER BY t.id
+
+SELECT t.id, z.t FROM things t JOIN things z ON z.id = t.z WHERE t.x = :x AND z.i = :i ORDER BY t.id
+
 SELECT p.id, p.label, t.t FROM things__parts p JOIN things t ON t.id = p.parent WHERE p.done = 1 AND
 t.x = :x ORDER BY p.id
 
@@ -134,6 +147,7 @@ SELECT t.id, j.value FROM things t, json_each(t.l) j WHERE t.x = :x ORDER BY t.i
 SELECT t.id FROM things t JOIN others x ON x.id = t.x WHERE x.rank = :i ORDER BY t.id
 """)
 ALL = (*_ALONE, *_JOINED)
+_NAMED = re.compile(r":([xit])\b")
 
 
 class Statement:
@@ -141,7 +155,7 @@ class Statement:
 
     tables: tuple[str, ...] = ("things", "things__parts", "others")
 
-    def __init__(self, number: int, text: str, params: dict[str, Any]) -> None:
+    def __init__(self, number: int, text: str, params: dict[str, Any] | list[Any]) -> None:
         self.number = number
         self.text = text
         self.params = params
@@ -193,7 +207,11 @@ class Author:
     def statement(self) -> Statement:
         text = self._rng.choice(_ALONE if self._rng.random() < 0.7 else _JOINED)
         self._made += 1
-        return Statement(self._made, text, self._params(text))
+        params: dict[str, Any] | list[Any] = self._params(text)
+        if self._rng.random() < 0.4:
+            params = [params[name] for name in _NAMED.findall(text)]
+            text = _NAMED.sub("?", text)
+        return Statement(self._made, text, params)
 
     def _params(self, text: str) -> dict[str, Any]:
         drawn = {

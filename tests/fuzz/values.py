@@ -41,6 +41,7 @@ class Domain:
             "timestamp": _some(rng, TIMES, 4),
             "enum": CHOICES,
             "ref": _some(rng, REFS, 4),
+            "self": _some(rng, THING_IDS, 6),
             "list": [[], ["a"], *lists],
             "json": _some(rng, DOCUMENTS, 4),
         }
@@ -84,7 +85,7 @@ class Domain:
         }
 
 
-#: Fields of things and their kinds; a sealed one has the kind of its plaintext.
+#: Fields of things and their kinds; a sealed one has the kind of its plaintext, "self" is a ref to things.
 THINGS = {
     "t": "text",
     "u": "text",
@@ -97,6 +98,8 @@ THINGS = {
     "j": "json",
     "l": "list",
     "secret": "json",
+    "y": "ref",
+    "z": "self",
 }
 
 

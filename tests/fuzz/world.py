@@ -42,6 +42,8 @@ collections:
       j:      {number: 9, type: json}
       l:      {number: 10, type: list}
       secret: {number: 11, type: json, encrypted: true}
+      y:      {number: 12, type: ref, ref: others}
+      z:      {number: 13, type: ref, ref: things}
     rows:
       parts:
         number: 3

@@ -130,7 +130,9 @@ def test_a_refused_start_makes_no_directory(tmp_path: Path, more: list[str]) -> 
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"start", "demo", "doctor", "config", "restore", "typegen"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(COMMANDS) - {"start", "demo", "doctor", "config", "restore", "typegen"})
+)
 def test_without_a_database_every_command_says_so(tmp_path: Path, name: str) -> None:
     arguments = {
         "commit": ["personas.created", "name=Ada"],

@@ -12,7 +12,17 @@ from hosting import actors, wait_until
 from keepdb.client import Database, KeepError, Sidecar
 from keepdb.fabric.sockets import build_socket
 from messages.base import FRAME_BYTES_MAX, Message, Refused, decoder, encode
-from messages.queries import Query, Read, Rows, Subscribe, SubscribeChanges, Subscribed
+from messages.queries import (
+    Query,
+    QueryFigures,
+    QueryStatus,
+    Read,
+    Rows,
+    Subscribe,
+    SubscribeChanges,
+    Subscribed,
+    Unsubscribe,
+)
 
 #: More answers and pushes than both queues of a connection hold: 4 096 at the server, 4 096 at the client.
 TOO_MANY = 6_000
@@ -91,6 +101,28 @@ def test_live_queries_and_change_streams_share_the_limits(start: Start) -> None:
         assert code_of(other, SubscribeChanges(sub="2")) == "live_too_many_subscriptions"
         assert code_of(other, SubscribeChanges(sub="x" * 65)) == "query_bad_value"
         assert code_of(other, SubscribeChanges(sub="x" * (FRAME_BYTES_MAX // 2))) == "query_bad_value"
+
+
+def test_a_subscription_that_is_given_up_before_its_position_is_there_never_begins(start: Start) -> None:
+    """Verifies: L8. An app that commits, shows what it wrote, and has gone on before it comes."""
+    sidecar = start(settings=ONE_WORKER)
+    with sidecar.connect() as db, raw(sidecar) as client:
+        later = db.commit("uiState.created", {"windowId": "w", "name": "first"}).seq_last + 1
+        client.send(Subscribe(sub="gone", query=QUERY, at_least=later, budget_ms=60_000))
+        client.send(Unsubscribe(sub="gone", budget_ms=60_000))
+        assert decode(client.receive()).code == "live_ended"
+        client.receive()
+        client.send(Subscribe(sub="renewed", query=QUERY, at_least=later, budget_ms=60_000))
+        client.send(Subscribe(sub="renewed", query=Query(source="uiState", limit=1), budget_ms=60_000))
+        assert decode(client.receive()).code == "live_ended"
+
+        assert isinstance(decoder(Subscribed).decode(client.receive()), Subscribed)
+
+        db.commit("uiState.created", {"windowId": "w", "name": "second"})
+        db.query(QUERY)
+
+        figures = db.ask("query-1", QueryStatus(), QueryFigures)
+        assert (figures.live_queries, figures.subscribers) == (1, 1)
 
 
 def test_a_damaged_state_is_built_anew_and_the_database_starts(start: Start) -> None:

@@ -14,7 +14,7 @@ from keepdb.live.engine import ChangesAfter, LiveEngine
 from keepdb.query.limits import QueryLimits
 from keepdb.query.opening import SealedItem
 from keepdb.query.plan import Plan
-from keepdb.query.run import Reader
+from keepdb.query.run import RawResult, Reader
 from messages.queries import Diff, Explanation, LiveFailed, Query, Snapshot, Sql
 
 ME, YOU = b"client 1", b"client 2"
@@ -50,10 +50,26 @@ class Client:
         return [row[self.key] for row in self.rows]
 
 
+class HandClock(SystemClock):
+    """Stands still until a test moves it. seconds: the time."""
+
+    seconds = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 class InterruptedReader(Reader):
-    """meanwhile: runs once, as soon as a snapshot is taken, such as a write that lands during a read."""
+    """meanwhile: runs once, as soon as a snapshot is taken, such as a write that lands during a read. before_run: runs
+    before each query that is run as a whole."""
 
     meanwhile: Callable[[], None] | None = None
+    before_run: Callable[[], None] | None = None
+
+    def run(self, plan: Plan) -> RawResult:
+        if self.before_run is not None:
+            self.before_run()
+        return super().run(plan)
 
     def position(self) -> int:
         seq = super().position()
@@ -71,7 +87,8 @@ class Stage:
         self.reader = InterruptedReader(
             world.connection, CATALOG, clock=SystemClock(), open_values=self.open_values, limits=limits
         )
-        self.engine = LiveEngine(CATALOG, limits, SystemClock(), self.open_values)
+        self.clock = HandClock()
+        self.engine = LiveEngine(CATALOG, limits, self.clock, self.open_values)
         self.clients: dict[tuple[bytes, str], Client] = {}
         self.changes_after: ChangesAfter = world.file.changes_after
         self.vault_is_down = False

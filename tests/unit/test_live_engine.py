@@ -249,20 +249,6 @@ def test_changes_while_rows_cannot_be_opened_are_not_lost(stage: Stage) -> None:
     assert (client.kinds, stage.engine.reads) == (["Snapshot", "Diff"], 1)
 
 
-def test_a_window_that_keeps_failing_ends_and_says_why(stage: Stage) -> None:
-    stage.world.put("things", SEALED)
-    client = stage.subscribe("s", stage.plan(select=("secret",)))
-    stage.vault_is_down = True
-
-    for _ in range(10):
-        stage.engine.retry()
-        stage.hear()
-
-    assert client.kinds == ["LiveFailed"]
-    assert (client.failed.code, client.failed.retryable) == ("encryption_down", True)
-    assert (stage.engine.windows, stage.engine.rows) == (0, 0)
-
-
 def test_a_query_that_can_never_run_again_ends_at_once(stage: Stage) -> None:
     client = stage.subscribe("s", stage.sql("SELECT json_extract(t, '$') FROM things"))
     stage.settle()

@@ -1,12 +1,16 @@
 """Which changes reach which live queries: guards, columns, and SQL that is read with care."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from live_world import Stage, stage_in
+from test_query_world import CATALOG
 
+from keepdb.live.sqlguards import sql_guards
+from keepdb.query.plan import SqlPlan
 from messages.queries import Include
 
 
@@ -100,10 +104,44 @@ def test_a_named_parameter_is_a_guard(stage: Stage) -> None:
         ("SELECT t.id FROM things t, others o WHERE x = ?", ["o1"]),
         ("SELECT id FROM things WHERE lower(x) = ? AND (x = 'o1')", ["o1"]),
         ("SELECT [id] FROM things WHERE x = ?", ["o1"]),
+        ("SELECT `id` FROM things WHERE x = ?", ["o1"]),
+        ("SELECT id FROM things WHERE i > ? /* AND x = 'o1'", [0]),
+        ("SELECT id FROM things WHERE i > ? AND /* x = 'o1' AND */ i < 9 /* AND t = 'a'", [0]),
+        ("SELECT id FROM things WHERE x = 'o1' /**/ AND i > ? /* z", [0]),
+        ("SELECT id FROM things WHERE i = 1e0", []),
+        ("SELECT id FROM things WHERE i = 0x1", []),
+        ("SELECT id FROM things WHERE t = x'61'", []),
+        ("SELECT id FROM things AS \u00e9 WHERE x = ?", ["o1"]),
+        ("SELECT id FROM things WHERE x = @x", {"x": "o1"}),
+        ("SELECT id FROM things WHERE x = $x", {"x": "o1"}),
+        ("SELECT t.id FROM things t RIGHT JOIN others o ON o.id = t.x WHERE t.x = ?", ["o1"]),
+        ("SELECT id FROM things NOT INDEXED WHERE x = ?", ["o1"]),
+        ("SELECT (SELECT 1 WHERE x = ?) FROM things WHERE 1 AND i = 1", ["o1"]),
+        ("SELECT count(*) FILTER (WHERE i = 1) FROM things", []),
     ],
 )
-def test_sql_that_is_not_plain_has_no_guard(stage: Stage, sql: str, params: list[Any]) -> None:
-    assert guards(stage, sql, *params) == []
+def test_sql_that_is_not_plain_has_no_guard(
+    stage: Stage, sql: str, params: list[Any] | dict[str, Any]
+) -> None:
+    found = guards(stage, sql, **params) if isinstance(params, dict) else guards(stage, sql, *params)
+    assert found == []
+
+
+def test_what_sqlite_did_not_read_is_no_guard(stage: Stage) -> None:
+    plan = stage.sql(f"{SELECT} WHERE t.x = ?", "o1")
+    assert isinstance(plan, SqlPlan)
+    other = replace(plan, reads=frozenset({("things", "id")}))
+
+    assert (len(sql_guards(plan, CATALOG)), sql_guards(other, CATALOG)) == (1, {})
+
+
+def test_a_commented_condition_does_not_hide_rows(stage: Stage) -> None:
+    """Verifies: L3."""
+    client = stage.watch(stage.sql("SELECT id FROM things WHERE i > 0 /* AND t = 'a'"))
+
+    stage.put({"id": "a", "i": 1, "t": "other"})
+
+    assert client.rows == [["a"]]
 
 
 def test_rows_that_do_not_meet_a_guard_run_nothing(stage: Stage) -> None:
@@ -168,4 +206,4 @@ def test_guarded_queries_that_end_leave_nothing_behind(stage: Stage) -> None:
 
     stage.put({"id": "a", "x": "o1", "i": 1})
 
-    assert (stage.engine.windows, stage.engine.rows, stage.engine.reads) == (0, 0, 4)
+    assert (stage.engine.windows, stage.engine.size, stage.engine.reads) == (0, 0, 4)

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_world import ME, Stage, numbered, stage_in
+from live_world import Stage, numbered, stage_in
 from test_query_world import seal
-
-from keepdb.query.limits import QueryLimits
 
 
 @pytest.fixture
@@ -253,37 +251,3 @@ def test_a_page_without_sealed_columns_goes_on_while_nothing_can_be_opened(stage
     stage.put({"id": "b", "i": 2})
 
     assert (len(plain.rows), sealed.kinds) == (2, [])
-
-
-# -- limits ----------------------------------------------------------------------------------------------------
-
-
-def test_a_page_does_not_grow_without_bound(stage: Stage) -> None:
-    """Verifies: L8."""
-    stage.watch(page := stage.plan(order_by=("-i",), limit=10))
-
-    for n in range(200):
-        stage.world.put("things", {"id": f"{n}", "i": n})
-    stage.hear()
-
-    assert stage.engine.rows <= 10 + 2 * 10
-    stage.assert_holds(stage.clients[ME, "s"], page)
-
-
-def test_the_rows_of_all_live_queries_together_have_a_limit(tmp_path: Path) -> None:
-    """Verifies: L8."""
-    with stage_in(tmp_path, QueryLimits(live_rows=25)) as stage:
-        stage.put(*numbered(1, 20))
-        small = stage.watch(stage.plan(order_by=("i",), limit=3), "small")
-        large = stage.watch(stage.plan(order_by=("-i",), limit=18), "large")
-        assert (large.failed.code, large.failed.retryable) == ("live_too_many_rows", False)
-        assert (stage.engine.windows, stage.engine.rows) == (1, 13)
-
-        all_of_them = stage.watch(stage.plan(where={"i": {">": 12}}), "all")
-        for n in range(21, 40):
-            stage.put({"id": f"{n}", "i": n})
-
-        assert all_of_them.kinds[-1] == "LiveFailed"
-        assert small.kinds == ["Snapshot"]
-        assert stage.engine.unsubscribe(ME, "small")
-        assert stage.engine.rows == 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from keepdb.errors import InvalidRequest, Unavailable
@@ -9,11 +10,12 @@ from keepdb.fabric.inbox import Inbox
 from keepdb.fabric.reply import Reply, Requests
 from keepdb.query.limits import QueryLimits
 from keepdb.query.waiting import LOOK_S, MARGIN_S, WaitingList, answer
-from messages.base import Done
-from messages.queries import Read
+from messages.base import Done, Refused
+from messages.queries import Read, Subscribe
 
 LIMITS = QueryLimits(waiting=5, waiting_per_client=3)
 NOW = 1_000.0
+decoder = msgspec.msgpack.Decoder(Refused)
 
 
 class Asker:
@@ -65,6 +67,27 @@ def test_what_is_there_is_taken_and_the_rest_goes_on_waiting() -> None:
     assert [wait.at_least for wait in waits.take(7, NOW)] == [7, 5]
     assert waits.take(8, NOW) == []
     assert len(waits) == 1
+
+
+def test_subscriptions_that_nobody_wants_any_more_wait_no_longer() -> None:
+    """Verifies: L8. They would begin for nobody once their position is there."""
+    waits, me, you = WaitingList(LIMITS), Asker(b"a"), Asker(b"b")
+    for asker, request in (
+        (me, Subscribe(sub="1")),
+        (me, Subscribe(sub="2")),
+        (me, Read()),
+        (you, Subscribe(sub="1")),
+    ):
+        waits.add(7, request, asker.ask(600.0), NOW)
+
+    waits.drop(b"a", "1")
+    (refused,) = (decoder.decode(frames[-1]) for frames in me.sent)
+    assert (refused.code, refused.retryable, len(waits)) == ("live_ended", False, 3)
+    waits.drop(b"a")
+
+    assert (len(me.sent), len(you.sent), len(waits)) == (2, 0, 2)
+    for _ in range(2):
+        waits.add(7, Read(), me.ask(600.0), NOW)
 
 
 @pytest.mark.parametrize(("seconds", "margin"), [(10.0, MARGIN_S), (0.1, 0.05)])
