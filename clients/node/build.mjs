@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 const root = dirname(fileURLToPath(import.meta.url));
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 
-// What does something by being loaded, and must survive a bundler: the preload script, a guard, a listener.
-const sideEffects = ["./preload/index.js", "./main/guard.js", "./core/connect.js"];
+// What does something by being loaded, and must survive a bundler: the preload script, and a guard.
+const sideEffects = ["./preload/index.js", "./main/guard.js"];
 
 for (const [project, folder, type] of [
   ["tsconfig.json", "esm", "module"],
@@ -18,6 +18,5 @@ for (const [project, folder, type] of [
   execFileSync(process.execPath, [tsc, "-p", join(root, project)], { stdio: "inherit" });
   mkdirSync(join(root, "dist", folder), { recursive: true });
   // The nearest package.json decides how Node reads a .js file, and which modules a bundler may not leave out.
-  const sideEffects = ["./preload/index.js", "./main/guard.js"];
   writeFileSync(join(root, "dist", folder, "package.json"), `${JSON.stringify({ type, sideEffects })}\n`);
 }

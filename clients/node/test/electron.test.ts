@@ -9,7 +9,7 @@ import { after, before, test } from "node:test";
 import { runInNewContext } from "node:vm";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 
-import { type Database, attachWindow } from "@keepdb/client/main";
+import { type ConnectOptions, type Database, attachWindow } from "@keepdb/client/main";
 import type { TestDatabase } from "@keepdb/client/testing";
 
 import { start } from "./place.js";
@@ -24,11 +24,16 @@ after(() => place.close());
 class Window extends EventEmitter {
   readonly ports: MessagePort[] = [];
   loading = true;
+  url = "app://hub/index.html";
   #ipc = new EventEmitter();
   #page = new Page();
 
   isLoading(): boolean {
     return this.loading;
+  }
+
+  getURL(): string {
+    return this.url;
   }
 
   postMessage(channel: string, message: unknown, transfer: MessagePort[] = []): void {
@@ -37,7 +42,7 @@ class Window extends EventEmitter {
   }
 
   /** Load the page: the preload script runs first. Returns the page's own `connect`. */
-  async load(): Promise<() => Promise<Database<any>>> {
+  async load(): Promise<Connect> {
     this.#ipc = new EventEmitter();
     this.#page = new Page();
     const file = createRequire(import.meta.url).resolve("@keepdb/client/preload");
@@ -48,14 +53,21 @@ class Window extends EventEmitter {
       require: (name: string) =>
         name === "electron" ? electron : assert.fail(`a sandboxed preload cannot load ${name}`),
     });
-    // The page's module looks for `window` once, when it is loaded: each page has a copy of its own.
-    const scope = globalThis as { window?: unknown };
-    scope.window = this.#page;
+    const page = this.#page;
+    // Each page has a copy of its own of the module.
     const { connect } = (await import(
       `../dist/esm/core/connect.js?page=${++pages}`
     )) as typeof import("@keepdb/client");
-    delete scope.window;
-    return () => connect<any>(null, { timeoutMs: 5_000 });
+    return (options = {}) => {
+      // It looks for `window` when it is called.
+      const scope = globalThis as { window?: unknown };
+      scope.window = page;
+      try {
+        return connect<any>(null, { timeoutMs: 5_000, ...options });
+      } finally {
+        delete scope.window;
+      }
+    };
   }
 
   finish(): void {
@@ -64,6 +76,7 @@ class Window extends EventEmitter {
   }
 }
 let pages = 0;
+type Connect = (options?: ConnectOptions) => Promise<Database<any>>;
 
 class Page extends EventTarget {
   postMessage(data: unknown, _origin: string, ports: unknown[] = []): void {
@@ -108,3 +121,46 @@ test("a page that is loaded anew gets a new port, and the old one is closed", as
   await assert.rejects(db.from("personas").get(), { code: "disconnected" });
   stop();
 });
+
+test("a page that is aborted while it connects, and connects again, gets the port", async () => {
+  const window = new Window();
+  const stop = attachWindow(place.database, window as never, { MessageChannelMain: MessageChannel as never });
+  const connect = await window.load();
+  const controller = new AbortController();
+  const reason = new Error("mounted twice");
+  const first = assert.rejects(connect({ signal: controller.signal }), reason);
+  controller.abort(reason);
+  const second = connect();
+  window.finish();
+  await first;
+  assert.equal((await (await second).from("personas").count().get()).rows.length, 1);
+  // A page has one port, so a third one waits in vain, and the second goes on.
+  await assert.rejects(connect({ timeoutMs: 50 }), { code: "no_port" });
+  assert.equal((await (await second).from("personas").count().get()).rows.length, 1);
+  stop();
+});
+
+test("a window that leaves for a page of another origin takes no port along, unless the app says it may", async () => {
+  const asked: string[] = [];
+  for (const mayConnect of [undefined, (url: string) => asked.push(url) > 0]) {
+    const window = new Window();
+    const electron = { MessageChannelMain: MessageChannel as never, mayConnect };
+    const stop = attachWindow(place.database, window as never, electron);
+    const db = await opened(window, "app://hub/index.html");
+    await opened(window, "app://hub/other.html");
+    await assert.rejects(db.from("personas").get(), { code: "disconnected" });
+    await window.load();
+    window.url = "https://example.org/";
+    window.finish();
+    assert.equal(window.ports.length, mayConnect === undefined ? 2 : 3);
+    stop();
+  }
+  assert.deepEqual(asked, ["app://hub/index.html", "app://hub/other.html", "https://example.org/"]);
+});
+
+async function opened(window: Window, url: string): Promise<Database<any>> {
+  const connect = await window.load();
+  window.url = url;
+  window.finish();
+  return connect();
+}

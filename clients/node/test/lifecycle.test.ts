@@ -12,9 +12,10 @@ import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 
-import { type DatabaseStatus, KeepDBError, createDatabase } from "@keepdb/client/main";
+import { type DatabaseStatus, KeepDBError, connect, createDatabase } from "@keepdb/client/main";
+import { linkedPorts } from "@keepdb/client/testing";
 
-import { command, pidsOf, start } from "./place.js";
+import { command, pidsOf, start, until } from "./place.js";
 
 /** Whether a process runs; one that has ended and waits for its parent to notice does not. */
 function runs(pid: number): boolean {
@@ -141,16 +142,146 @@ test("a start that is silent or aborted ends, and takes its process along", () =
       `fs.writeFileSync(${JSON.stringify(pidFile)}, String(process.pid)); setInterval(() => {}, 1000)`,
       "--",
     ];
-    const late = await failure(start({ command: silent, startTimeoutMs: 500 }));
+    const late = await failure(start({ directory, command: silent, startTimeoutMs: 500 }));
     assert.equal(late.code, "start_failed");
     assert.match(late.message, /500 ms/);
     await gone([Number(await readFile(pidFile, "utf8"))]);
 
     const reason = new Error("the user quit");
     const controller = new AbortController();
-    const attempt = start({ command: silent, signal: controller.signal });
+    const attempt = start({ directory, command: silent, signal: controller.signal });
     controller.abort(reason);
     await assert.rejects(attempt, reason);
+  }));
+
+test("an end is seen and closing ends although an actor is frozen and holds the pipes", async () => {
+  let restarted!: () => void;
+  const ready = new Promise<void>((resolve) => (restarted = resolve));
+  const seen: DatabaseStatus[] = [];
+  const onStatus = (status: DatabaseStatus) => {
+    seen.push(status);
+    if (status === "ready" && seen.includes("restarting")) {
+      restarted();
+    }
+  };
+  const place = await start({ onStatus, stopTimeoutMs: 2_000 });
+  const pids = await pidsOf(place.database);
+  const frozen = pids["query-1"] as number;
+  process.kill(frozen, "SIGSTOP");
+  process.kill(place.database.pid as number, "SIGKILL");
+  try {
+    await ready;
+  } finally {
+    process.kill(frozen, "SIGKILL");
+  }
+  const again = await pidsOf(place.database);
+  const frozenAgain = again["query-1"] as number;
+  process.kill(frozenAgain, "SIGSTOP");
+  process.kill(place.database.pid as number, "SIGKILL");
+  const closed = await Promise.race([place.close().then(() => "closed"), setTimeout(15_000, "hangs", { ref: false })]);
+  process.kill(frozenAgain, "SIGKILL");
+  assert.equal(closed, "closed");
+});
+
+test("callbacks that throw are heard of, and neither keep it from restarting nor from closing", async () => {
+  const uncaught: string[] = [];
+  process.setUncaughtExceptionCaptureCallback((error) => uncaught.push(error.message));
+  const broken = (what: string) => () => {
+    throw new Error(what);
+  };
+  try {
+    const place = await start({ onStatus: broken("onStatus"), onExit: broken("onExit") });
+    const { database } = place;
+    const pid = database.pid as number;
+    process.kill(pid, "SIGKILL");
+    while (database.status !== "ready" || database.pid === pid) {
+      await setTimeout(20);
+    }
+    await database.from("personas").get();
+    const pids = [database.pid as number, ...Object.values(await pidsOf(database))];
+    await place.close();
+    await gone(pids);
+    assert.deepEqual(uncaught, ["onStatus", "onStatus", "onExit", "onStatus", "onStatus"]);
+  } finally {
+    process.setUncaughtExceptionCaptureCallback(null);
+  }
+});
+
+test("closing while thousands of live queries wait for their turn stops the database", async () => {
+  const place = await start();
+  const pids = [place.database.pid as number, ...Object.values(await pidsOf(place.database))];
+  for (let usageCount = 0; usageCount < 5_000; usageCount++) {
+    place.database.from("personas").where({ usageCount }).live().subscribe(() => undefined);
+  }
+  await place.close();
+  await gone(pids);
+});
+
+test("a window that is attached after the end is told so at once", async () => {
+  const place = await start();
+  await place.close();
+  const [main, window] = linkedPorts();
+  place.database.attach(main);
+  await assert.rejects(connect(window, { timeoutMs: 5_000 }), { code: "closed" });
+});
+
+test("a program that prints what is no message becomes ready all the same", () =>
+  inDirectory(async (directory) => {
+    const script = join(directory, "program.mjs");
+    await writeFile(
+      script,
+      `import { spawn } from "node:child_process";
+       console.log("null"); console.log("7"); console.log("no JSON");
+       const [program, ...rest] = ${JSON.stringify(command)};
+       spawn(program, [...rest, ...process.argv.slice(2)], { stdio: "inherit" });`,
+    );
+    const place = await start({ command: [process.execPath, script] });
+    await place.database.from("personas").get();
+    await place.close();
+  }));
+
+test("when it comes back with fewer query actors, live queries and reads move to those there are", () =>
+  inDirectory(async (directory) => {
+    const workers = join(directory, "workers");
+    const script = join(directory, "program.mjs");
+    await writeFile(workers, "2");
+    await writeFile(
+      script,
+      `import { spawn } from "node:child_process"; import { readFileSync } from "node:fs";
+       const [program, ...rest] = ${JSON.stringify(command)};
+       const count = readFileSync(${JSON.stringify(workers)}, "utf8");
+       spawn(program, [...rest, ...process.argv.slice(2), "--set=query.workers=" + count], { stdio: "inherit" })
+         .on("close", () => process.exit(1));`,
+    );
+    const place = await start({ command: [process.execPath, script] });
+    const windows = [place.database, await place.openWindow()];
+    const lives = windows.flatMap((db) =>
+      [1, 2, 3, 4].map((usageCount) => db.from("personas").where({ usageCount, description: "moved" }).live()),
+    );
+    const shows = (status: string, rows: number) =>
+      Promise.all(
+        lives.map((live) =>
+          until<{ status: string; rows: readonly unknown[] }>(
+            (tell) => live.subscribe(tell),
+            (found) => found.status === status && found.rows.length === rows,
+          ),
+        ),
+      );
+    lives.forEach((live) => live.subscribe(() => undefined));
+    await shows("live", 0);
+    await writeFile(workers, "1");
+    process.kill((await place.database.serverStatus()).pid, "SIGKILL");
+    await shows("stale", 0);
+    const events = [1, 2, 3, 4].map((usageCount) => ({
+      type: "personas.created",
+      data: { name: "Moved", description: "moved", usageCount },
+    }));
+    await place.database.commitAll(events, { timeoutMs: 30_000 });
+    await shows("live", 1);
+    for (const db of windows) {
+      await Promise.all(Array.from({ length: 8 }, () => db.from("personas").get()));
+    }
+    await place.close();
   }));
 
 test("a database that ends again and again is given up with a reason", async () => {

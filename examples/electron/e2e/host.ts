@@ -59,6 +59,10 @@ class WindowContents extends EventEmitter {
   isLoading(): boolean {
     return this.#socket === null;
   }
+
+  getURL(): string {
+    return "app://hub/index.html";
+  }
 }
 
 /** A window of the app: the page in Chromium and what the main process sees of it. */

@@ -11,7 +11,7 @@ export interface CommitRequest {
   readonly events: Uint8Array;
   readonly durability: "disk" | "os";
   readonly idempotencyKey: string | null;
-  /** How long it is sent again; past that its outcome is unknown. */
+  /** How long it is sent again; past that it is answered with `timeout`. */
   readonly timeoutMs: number;
 }
 
@@ -29,8 +29,8 @@ export interface Channel {
   commit(request: CommitRequest): void;
   /** Nobody waits for this request any more. */
   cancel(id: Uint8Array): void;
-  /** A subscription was made: the service is watched as long as there is one. */
-  hold(service: string, sub: string): void;
+  /** A subscription was made in this epoch of the service, which is watched as long as there is one. */
+  hold(service: string, sub: string, epoch: string): void;
   /** It is not wanted any more: it is taken back at the service. */
   release(service: string, sub: string): void;
   close(): void;
@@ -42,6 +42,8 @@ export interface Channel {
    * before this are gone although the epoch is the same.
    */
   onService: (service: string, epoch: string | null, lost: boolean) => void;
+  /** The database was started again, with these services. */
+  onServices: (names: readonly string[]) => void;
   /** The end: nothing will be answered any more. */
   onEnd: (error: ErrorParts) => void;
 }

@@ -1,7 +1,7 @@
 // Connecting a window: over a port that it was given, or over the one that the preload script passes on to the page.
 
 import { Database, type DatabaseOptions } from "./database.js";
-import { KeepDBError } from "./errors.js";
+import { type ErrorParts, KeepDBError } from "./errors.js";
 import { DISCONNECTED, type Hello, PORT_VERSION, PortChannel, type PortLike, type ToWindow, listen } from "./port.js";
 import type { AnySchema, UnknownSchema } from "./schema.js";
 
@@ -17,47 +17,63 @@ export interface ConnectOptions extends DatabaseOptions {
 }
 
 /**
- * Connect to the database that the main process runs. port: left out, the one that `@keepdb/client/preload` passes on.
- * Rejects with KeepDBError `no_port` when none comes, or when nobody answers on it.
+ * Connect to the database that the main process runs. port: left out, the one that `@keepdb/client/preload` passes on; each
+ * page gets one, so share what this returns. Rejects with KeepDBError `no_port` when none comes, or when nobody answers on
+ * it, and with the reason when the database was closed or given up.
  */
-export function connect<S extends AnySchema = UnknownSchema>(
+export async function connect<S extends AnySchema = UnknownSchema>(
   port?: PortLike | null,
   options: ConnectOptions = {},
 ): Promise<Database<S>> {
   const { signal, timeoutMs = CONNECT_MS } = options;
-  return new Promise((resolve, reject) => {
-    const over = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", aborted);
-      taken = null;
-    };
-    const refuse = (error: unknown): void => {
-      over();
-      reject(error);
-    };
-    const aborted = (): void => refuse(signal?.reason);
-    const timer = setTimeout(() => refuse(noPort(timeoutMs)), timeoutMs);
-    signal?.addEventListener("abort", aborted);
-    if (signal?.aborted === true) {
-      aborted();
-      return;
-    }
-    const greet = (given: PortLike): void => {
-      greeted(
-        given,
-        (channel) => {
-          over();
-          resolve(new Database<S>(channel, options));
-        },
-        refuse,
-      );
-    };
-    if (port) {
-      greet(port);
-    } else {
-      passedOn(greet);
-    }
+  signal?.throwIfAborted();
+  const over = new AbortController();
+  const stopped = new Promise<never>((_, reject) => {
+    const timer = setTimeout(() => reject(noPort(timeoutMs)), timeoutMs);
+    over.signal.addEventListener("abort", () => clearTimeout(timer));
+    signal?.addEventListener("abort", () => reject(signal.reason), { signal: over.signal });
   });
+  stopped.catch(() => undefined);
+  try {
+    return new Database<S>(await (port ? givenBy(port, stopped) : ofThisPage(stopped)), options);
+  } finally {
+    over.abort();
+  }
+}
+
+/** The connection over a port that nobody else uses. */
+async function givenBy(port: PortLike, stopped: Promise<never>): Promise<PortChannel> {
+  try {
+    return await Promise.race([greeted(port), stopped]);
+  } catch (error) {
+    port.close?.();
+    throw error;
+  }
+}
+
+/** The connection of this page that nobody has taken yet: one that was not waited for serves whoever asks next. */
+let offered: Promise<PortChannel> | null = null;
+
+async function ofThisPage(stopped: Promise<never>): Promise<PortChannel> {
+  for (;;) {
+    const mine = (offered ??= offer());
+    const channel = await Promise.race([mine, stopped]);
+    if (offered === mine) {
+      offered = null;
+      return channel;
+    }
+  }
+}
+
+function offer(): Promise<PortChannel> {
+  const made = passedOn().then(greeted);
+  const withdraw = (): void => {
+    offered = offered === made ? null : offered;
+  };
+  made.then((channel) => {
+    channel.onEnd = withdraw;
+  }, withdraw);
+  return made;
 }
 
 interface Page {
@@ -71,54 +87,45 @@ interface PageMessage {
   readonly ports: readonly PortLike[];
 }
 
-// Whoever passes a port on may be quicker than `connect`, so we listen from the moment this module is loaded.
-const page = (globalThis as { window?: Page }).window;
-let early: PortLike | null = null;
-let taken: ((port: PortLike) => void) | null = null;
-page?.addEventListener("message", (event) => {
-  const [port] = event.ports;
-  if (event.source !== page || event.data !== PORT_MESSAGE || port === undefined) {
-    return;
-  }
-  if (taken === null) {
-    early = port;
-  } else {
-    taken(port);
-  }
-});
-
-/** Wait for the port of the preload script. */
-function passedOn(take: (port: PortLike) => void): void {
-  if (early === null) {
-    taken = take;
+/** Ask the preload script for the port, which it keeps until then. */
+function passedOn(): Promise<PortLike> {
+  const page = (globalThis as { window?: Page }).window;
+  return new Promise((resolve) => {
+    const take = ({ source, data, ports: [port] }: PageMessage): void => {
+      if (source === page && data === PORT_MESSAGE && port !== undefined) {
+        page?.removeEventListener("message", take);
+        resolve(port);
+      }
+    };
+    page?.addEventListener("message", take);
     page?.postMessage(PORT_WANTED, "/");
-  } else {
-    const port = early;
-    early = null;
-    take(port);
-  }
+  });
 }
 
-/** Wait until the main process has said who we are. */
-function greeted(port: PortLike, resolve: (channel: PortChannel) => void, reject: (error: KeepDBError) => void): void {
-  let channel: PortChannel | null = null;
-  listen(
-    port,
-    (data) => {
+/** Wait until the main process has said who we are, or why there is nothing to connect to. */
+function greeted(port: PortLike): Promise<PortChannel> {
+  return new Promise((resolve, reject) => {
+    let channel: PortChannel | null = null;
+    const onMessage = (data: unknown): void => {
       if (channel !== null) {
         channel.take(data as readonly ToWindow[]);
-        return;
-      }
-      const hello = data as Hello;
-      if (hello.keepdb === PORT_VERSION) {
-        channel = new PortChannel(port, hello);
-        resolve(channel);
+      } else if (Array.isArray(data)) {
+        reject(new KeepDBError((data as [["end", ErrorParts]])[0][1]));
       } else {
-        reject(versions(hello.keepdb));
+        const hello = data as Hello;
+        if (hello.keepdb === PORT_VERSION) {
+          channel = new PortChannel(port, hello);
+          resolve(channel);
+        } else {
+          reject(versions(hello.keepdb));
+        }
       }
-    },
-    () => channel?.onEnd(DISCONNECTED),
-  );
+    };
+    listen(port, onMessage, () => {
+      reject(new KeepDBError(DISCONNECTED));
+      channel?.onEnd(DISCONNECTED);
+    });
+  });
 }
 
 function versions(found: unknown): KeepDBError {
@@ -133,7 +140,9 @@ function noPort(timeoutMs: number): KeepDBError {
   return new KeepDBError({
     code: "no_port",
     message: `No connection to the database came from the main process within ${timeoutMs} ms.`,
-    fix: "Call attachWindow() in the main process and load @keepdb/client/preload in the preload script, or pass a port.",
+    fix:
+      "Call attachWindow() in the main process and load @keepdb/client/preload in the preload script, or pass a port. " +
+      "A page gets one port: connect once and share the result.",
     retryable: true,
   });
 }

@@ -1,14 +1,16 @@
 // `Database`: what an app does with a running KeepDB, in a window or in the main process.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import { type Complete, type Description, type Explanation, type NewEvent, complete } from "../generated/wire.js";
 import type { Channel } from "./channel.js";
 import { encode } from "./codec.js";
-import { KeepDBError, closedError } from "./errors.js";
+import { KeepDBError, closedError, protocolError, uncertain, usage } from "./errors.js";
 import type { Plan } from "./feed.js";
 import { Feeds } from "./feeds.js";
 import { LiveQuery } from "./live.js";
 import { namesSubscription } from "./names.js";
-import { CollectionQuery, Query, type QueryHost, type ReadOptions, type Result } from "./query.js";
+import { CollectionQuery, Query, type QueryHost, type ReadOptions, type Result, refuseUndefined } from "./query.js";
 import { type Receipt, receiptOf } from "./receipt.js";
 import { type CallOptions, Requests } from "./requests.js";
 import { toRows } from "./rows.js";
@@ -28,6 +30,8 @@ import { Workers } from "./workers.js";
 
 /** How long a live query that nobody listens to is kept. */
 const GRACE_MS = 5_000;
+/** How often `explain` is sent on to where the query lives. */
+const MOVES_MAX = 8;
 
 export interface DatabaseOptions {
   /** How long a live query that nobody listens to is kept, in ms; default 5 000. */
@@ -57,7 +61,7 @@ export class Database<S extends AnySchema = UnknownSchema> {
   readonly #graceMs: number;
   readonly #host: QueryHost;
   #lastSeq = 0;
-  #schema: Promise<Description> | undefined;
+  #schema: Description["schema"] | undefined;
 
   constructor(channel: Channel, options: DatabaseOptions = {}) {
     this.#channel = channel;
@@ -82,6 +86,10 @@ export class Database<S extends AnySchema = UnknownSchema> {
       this.#workers.onService(service, epoch !== null);
       this.#feeds.onService(service, epoch, lost);
     };
+    channel.onServices = (names) => {
+      this.#workers.onServices(names);
+      this.#feeds.onServices(names);
+    };
     channel.onEnd = (parts) => this.#end(new KeepDBError(parts));
   }
 
@@ -102,6 +110,7 @@ export class Database<S extends AnySchema = UnknownSchema> {
     text: string,
     params?: readonly unknown[] | Readonly<Record<string, unknown>>,
   ): Query<Row> {
+    refuseUndefined(params ?? null, "params");
     return new Query<Row>(this.#host, { sql: params === undefined ? { sql: text } : { sql: text, params } });
   }
 
@@ -111,20 +120,20 @@ export class Database<S extends AnySchema = UnknownSchema> {
     id: string,
     options?: ReadOptions,
   ): Promise<RowOf<S, C> | null> {
+    if (typeof id !== "string") {
+      throw usage(`The id of the row is ${String(id)}, which is no text.`, "Give the id of the row that is wanted.");
+    }
     const plan = { query: { from: collection, where: { id }, limit: 1 } };
     const result = await this.#read(plan, options);
     return (result.rows[0] as RowOf<S, C> | undefined) ?? null;
   }
 
   /** The schema in force as plain data. */
-  async describe(): Promise<Readonly<Record<string, unknown>>> {
-    this.#schema ??= this.requests.ask(this.#workers.next, { type: "describe" }, "description");
-    try {
-      return (await this.#schema).schema;
-    } catch (error) {
-      this.#schema = undefined;
-      throw error;
-    }
+  async describe(options?: CallOptions): Promise<Readonly<Record<string, unknown>>> {
+    this.#schema ??= (
+      await this.requests.ask(this.#workers.next, { type: "describe" }, ["description"], options)
+    ).schema;
+    return this.#schema;
   }
 
   // -- writing -----------------------------------------------------------------------------------------------------
@@ -151,7 +160,7 @@ export class Database<S extends AnySchema = UnknownSchema> {
       ? [data?: MethodData<S, M>, options?: CommitOptions]
       : [data: MethodData<S, M>, options?: CommitOptions]
   ): Promise<Receipt> {
-    const { methods } = (await this.describe()) as { methods?: Record<string, { event: string }> };
+    const { methods } = (await this.describe(options)) as { methods?: Record<string, { event: string }> };
     const found = methods !== undefined && Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (found === undefined) {
       throw new KeepDBError({
@@ -181,53 +190,39 @@ export class Database<S extends AnySchema = UnknownSchema> {
   // -- inside ------------------------------------------------------------------------------------------------------
 
   async #commit(events: readonly NewEvent[], options: CommitOptions): Promise<Receipt> {
+    const { durability = "disk", idempotencyKey = null } = options;
+    if (durability !== "disk" && durability !== "os") {
+      throw usage(`durability is ${String(durability)}.`, "It is disk or os.");
+    }
+    if (idempotencyKey !== null && typeof idempotencyKey !== "string") {
+      throw usage(`idempotencyKey is ${String(idempotencyKey)}, which is no text.`, "Give text, or leave it out.");
+    }
     const bytes = encode(events);
-    const answer = await this.requests.entrust("writer", "receipt", options, (id, timeoutMs) => {
-      const { durability = "disk", idempotencyKey = null } = options;
+    const answer = await this.requests.entrust("receipt", options, (id, timeoutMs) => {
       this.#channel.commit({ id, events: bytes, durability, idempotencyKey, timeoutMs });
     });
     this.#lastSeq = Math.max(this.#lastSeq, answer.seqLast);
-    return receiptOf(answer, async (seq) => {
-      await this.#read({ sql: { sql: "SELECT 1" } }, { atLeast: seq });
-    });
+    return receiptOf(answer, (seq, call) => this.#read({ sql: { sql: "SELECT 1" } }, { ...call, atLeast: seq }));
   }
 
   async #read(plan: Plan, options: ReadOptions = {}): Promise<Result<object>> {
     const atLeast = Math.max(this.#lastSeq, options.atLeast ?? 0);
-    const found = await this.requests.ask(this.#workers.next, { type: "read", ...plan, atLeast }, "rows", options);
+    const found = await this.requests.ask(this.#workers.next, { type: "read", ...plan, atLeast }, ["rows"], options);
     return { rows: toRows(found.columns, found.rows), seq: found.seq, cursor: found.cursor ?? null };
   }
 
   async #explain(plan: Plan, options: CallOptions = {}): Promise<Complete<Explanation>> {
+    const message = { type: "explain", ...plan };
     let service = this.#workers.next();
-    for (;;) {
-      const answer = await new Promise<Explanation | string>((resolve, reject) => {
-        this.requests.start(
-          service,
-          { type: "explain", ...plan },
-          options,
-          (found) => {
-            if (found.type === "explanation") {
-              resolve(found);
-            } else if (found.type === "moved") {
-              resolve(found.service);
-            } else {
-              reject(
-                new KeepDBError({
-                  code: "protocol_error",
-                  message: `explain was answered with ${found.type}.`,
-                  fix: "Update client and server.",
-                }),
-              );
-            }
-          },
-          reject,
-        );
-      });
-      if (typeof answer !== "string") {
+    for (let moves = 0; ; moves++) {
+      const answer = await this.requests.ask(service, message, ["explanation", "moved"], options);
+      if (answer.type === "explanation") {
         return complete(answer);
       }
-      service = answer;
+      if (moves === MOVES_MAX) {
+        throw protocolError(service, answer.type);
+      }
+      service = answer.service;
     }
   }
 
@@ -244,17 +239,25 @@ export class Database<S extends AnySchema = UnknownSchema> {
         return database.#lastSeq;
       },
     };
-    const made = new LiveQuery<object>(host, plan, () => {
-      if (this.#live.get(key) === made) {
-        this.#live.delete(key);
-      }
+    const made: LiveQuery<object> = new LiveQuery<object>(host, plan, {
+      begins: () => {
+        // It may have ended meanwhile, and be used again by somebody who has kept it.
+        if (!this.#live.has(key)) {
+          this.#live.set(key, made);
+        }
+      },
+      ends: () => {
+        if (this.#live.get(key) === made) {
+          this.#live.delete(key);
+        }
+      },
     });
     this.#live.set(key, made);
     return made;
   }
 
   #end(error: KeepDBError): void {
-    this.requests.end(error);
+    this.requests.end(error, uncertain(error));
     this.#feeds.end(error);
     for (const live of this.#live.values()) {
       live.dispose();

@@ -42,6 +42,31 @@ export function protocolError(service: string, found: string): KeepDBError {
   });
 }
 
+/** A call that cannot be meant. */
+export function usage(message: string, fix: string): KeepDBError {
+  return new KeepDBError({ code: "usage", message, fix });
+}
+
+/** The same error for a commit on its way. Under a new number it would be another commit, so it must not be repeated. */
+export function uncertain(error: KeepDBError): KeepDBError {
+  return new KeepDBError({
+    ...error.parts(),
+    message: `${error.message} The commit may have been carried out.`,
+    retryable: false,
+  });
+}
+
+/** Calls back; what it throws is seen as an uncaught error, and stops nobody here. */
+export function tell<T>(callback: ((value: T) => void) | undefined, value: T): void {
+  try {
+    callback?.(value);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
 /** This database object was closed. */
 export function closedError(): KeepDBError {
   return new KeepDBError({

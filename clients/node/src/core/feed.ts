@@ -1,9 +1,9 @@
 // One subscription on the wire: subscribing, following `moved`, acknowledging, and subscribing again whenever the service
 // that feeds it was replaced. What the pushes mean for a result is its sink's business.
 
-import type { Answer, Diff, Push, Query, Snapshot, Sql } from "../generated/wire.js";
+import type { Diff, Moved, Push, Query, Snapshot, Sql, Subscribed } from "../generated/wire.js";
 import { decode, encode } from "./codec.js";
-import { KeepDBError, protocolError } from "./errors.js";
+import { KeepDBError } from "./errors.js";
 import type { Feeds } from "./feeds.js";
 
 /** Pushes that may be under way before we have taken them in. */
@@ -51,12 +51,12 @@ export class Feed {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(feeds: Feeds, number: number, sub: string, sink: Sink, service: string) {
+  constructor(feeds: Feeds, number: number, sub: string, sink: Sink) {
     this.#feeds = feeds;
     this.#number = number;
     this.#sub = sub;
     this.#sink = sink;
-    this.#service = service;
+    this.#service = feeds.service();
     this.#ack = encode({ type: "ack", sub: this.#sub });
   }
 
@@ -70,7 +70,13 @@ export class Feed {
   renew(): void {
     this.#reset();
     const round = this.#round;
-    this.#feeds.enter(() => this.#subscribe(round));
+    const { ended } = this.#feeds;
+    if (ended === null) {
+      this.#feeds.enter(() => this.#subscribe(round));
+    } else {
+      // Later, as with every other answer.
+      queueMicrotask(() => round === this.#round && this.fail(ended));
+    }
   }
 
   take(service: string, body: Uint8Array): void {
@@ -81,6 +87,7 @@ export class Feed {
     this.#feeds.channel.tell(service, this.#ack);
     if (push.type === "snapshot") {
       this.#hasBase = true;
+      this.#isBehind = false;
       this.#pause = RETRY_MS;
       this.#sink.snapshot(push);
     } else if (push.type === "diff" && this.#hasBase) {
@@ -103,6 +110,15 @@ export class Feed {
       this.renew();
     } else if (this.#hasBase) {
       this.#sink.fresh();
+    }
+  }
+
+  onServices(names: readonly string[]): void {
+    if (!names.includes(this.#service)) {
+      this.#heldAt = null;
+      this.#service = this.#feeds.service();
+      this.#sink.stale();
+      this.renew();
     }
   }
 
@@ -142,6 +158,7 @@ export class Feed {
     const giveUp = this.#feeds.requests.start(
       this.#service,
       message,
+      ["subscribed", "moved"],
       {},
       (answer) => {
         over();
@@ -160,25 +177,23 @@ export class Feed {
     }
   }
 
-  #answered(answer: Answer): void {
-    if (answer.type === "subscribed") {
-      if (this.#heldAt !== this.#service) {
-        this.#release();
-      }
-      this.#epoch = answer.epoch;
-      this.#heldAt = this.#service;
-      this.#feeds.channel.hold(this.#service, this.#sub);
-    } else if (answer.type === "moved") {
+  #answered(answer: Subscribed | Moved): void {
+    if (answer.type === "moved") {
       this.#service = answer.service;
       this.renew();
-    } else {
-      this.#refused(protocolError(this.#service, answer.type));
+      return;
     }
+    if (this.#heldAt !== this.#service) {
+      this.#release();
+    }
+    this.#epoch = answer.epoch;
+    this.#heldAt = this.#service;
+    this.#feeds.channel.hold(this.#service, this.#sub, answer.epoch);
   }
 
   #refused(error: KeepDBError): void {
-    if (!error.retryable) {
-      this.#sink.failed(error);
+    if (!error.retryable || this.#feeds.ended !== null) {
+      this.#sink.failed(this.#feeds.ended ?? error);
       return;
     }
     this.#isBehind = error.code === "not_there_yet";

@@ -12,22 +12,26 @@ const SUBSCRIBING_MAX = 64;
 export class Feeds {
   readonly channel: Channel;
   readonly requests: Requests;
-  readonly #service: () => string;
+  /** The next query service in turn. */
+  readonly service: () => string;
+  /** Why nothing will be answered any more. */
+  ended: KeepDBError | null = null;
   readonly #feeds = new Map<number, Feed>();
   readonly #queue: (() => void)[] = [];
   #subscribing = 0;
+  #isPumping = false;
   #last = 0;
 
   constructor(channel: Channel, requests: Requests, service: () => string) {
     this.channel = channel;
     this.requests = requests;
-    this.#service = service;
+    this.service = service;
   }
 
   /** A subscription, not made yet: `renew` makes it, and from then on the sink hears from it until it is stopped. */
   open(sink: Sink): Feed {
     const number = ++this.#last;
-    const feed = new Feed(this, number, this.#subOf(number), sink, this.#service());
+    const feed = new Feed(this, number, this.#subOf(number), sink);
     this.#feeds.set(number, feed);
     return feed;
   }
@@ -50,7 +54,15 @@ export class Feeds {
     }
   }
 
+  onServices(names: readonly string[]): void {
+    for (const feed of [...this.#feeds.values()]) {
+      feed.onServices(names);
+    }
+  }
+
   end(error: KeepDBError): void {
+    this.ended ??= error;
+    this.#queue.length = 0;
     for (const feed of [...this.#feeds.values()]) {
       feed.fail(error);
     }
@@ -60,23 +72,32 @@ export class Feeds {
     this.#feeds.delete(number);
   }
 
-  /** Wait for a turn at subscribing. */
+  /** Wait for a turn at subscribing; whoever begins says `leave` once. */
   enter(begin: () => void): void {
-    if (this.#subscribing < SUBSCRIBING_MAX) {
-      this.#subscribing++;
-      begin();
-    } else {
-      this.#queue.push(begin);
-    }
+    this.#queue.push(begin);
+    this.#pump();
   }
 
   leave(): void {
-    const next = this.#queue.shift();
-    if (next === undefined) {
-      this.#subscribing--;
-    } else {
-      next();
+    this.#subscribing--;
+    this.#pump();
+  }
+
+  /** A loop, because beginning may be over at once: thousands of those in a row would be as deep a recursion. */
+  #pump(): void {
+    if (this.#isPumping) {
+      return;
     }
+    this.#isPumping = true;
+    while (this.#subscribing < SUBSCRIBING_MAX) {
+      const begin = this.#queue.shift();
+      if (begin === undefined) {
+        break;
+      }
+      this.#subscribing++;
+      begin();
+    }
+    this.#isPumping = false;
   }
 
   #subOf(number: number): string {

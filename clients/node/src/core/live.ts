@@ -5,7 +5,7 @@
 // that is taken down and put up again finds everything in place.
 
 import type { Diff, Snapshot as SnapshotPush } from "../generated/wire.js";
-import type { KeepDBError } from "./errors.js";
+import { type KeepDBError, tell } from "./errors.js";
 import type { Feed, Plan, Sink } from "./feed.js";
 import type { Feeds } from "./feeds.js";
 import { type RowObject, applyDiff, reconciled, toRows } from "./rows.js";
@@ -38,10 +38,16 @@ export interface LiveHost {
   readonly graceMs: number;
 }
 
+/** Called when somebody begins to listen, and when nobody has listened for a while. */
+export interface LiveUse {
+  begins(): void;
+  ends(): void;
+}
+
 export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
   readonly #host: LiveHost;
   readonly #plan: Plan;
-  readonly #onIdle: () => void;
+  readonly #use: LiveUse;
   readonly #listeners = new Set<(snapshot: Snapshot<Row>) => void>();
   #current: Snapshot<Row> = LOADING;
   #columns: readonly string[] = [];
@@ -50,11 +56,11 @@ export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
   #idle: ReturnType<typeof setTimeout> | undefined;
   #isDisposed = false;
 
-  /** Made by `query.live()`. onIdle: nobody has listened for a while. */
-  constructor(host: LiveHost, plan: Plan, onIdle: () => void) {
+  /** Made by `query.live()`. */
+  constructor(host: LiveHost, plan: Plan, use: LiveUse) {
     this.#host = host;
     this.#plan = plan;
-    this.#onIdle = onIdle;
+    this.#use = use;
     this.#rest();
   }
 
@@ -84,8 +90,8 @@ export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
       }
     };
     signal?.addEventListener("abort", stop, { once: true });
-    this.#listeners.add(listener);
     this.#begin();
+    this.#listeners.add(listener);
     const present = this.#current;
     if (present.status !== "loading") {
       queueMicrotask(() => {
@@ -98,32 +104,13 @@ export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
     return stop;
   }
 
+  [Symbol.asyncIterator](): AsyncIterableIterator<Snapshot<Row>> {
+    return this.changes();
+  }
+
   /** Snapshots as they come, the newest only where several came meanwhile. Ends in the error if the query fails. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Snapshot<Row>, void, undefined> {
-    let newest: Snapshot<Row> | null = null;
-    let wake: () => void = () => undefined;
-    const stop = this.subscribe((snapshot) => {
-      newest = snapshot;
-      wake();
-    });
-    try {
-      for (;;) {
-        const found = newest as Snapshot<Row> | null;
-        if (found === null) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-          continue;
-        }
-        newest = null;
-        if (found.error !== null) {
-          throw found.error;
-        }
-        yield found;
-      }
-    } finally {
-      stop();
-    }
+  changes(options: { signal?: AbortSignal | undefined } = {}): AsyncIterableIterator<Snapshot<Row>> {
+    return iterated((tell) => this.subscribe(tell), options.signal);
   }
 
   /** The database was closed: nothing comes any more. */
@@ -137,8 +124,9 @@ export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
     clearTimeout(this.#idle);
     if (this.#feed === null) {
       if (this.#current.status === "error") {
-        this.#current = LOADING;
+        this.#show(LOADING);
       }
+      this.#use.begins();
       this.#feed = this.#host.feeds.open(this.#sink());
       this.#feed.renew();
     }
@@ -152,7 +140,7 @@ export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
     }
     this.#idle = setTimeout(() => {
       this.#end();
-      this.#onIdle();
+      this.#use.ends();
     }, this.#host.graceMs);
   }
 
@@ -219,13 +207,62 @@ export class LiveQuery<Row> implements AsyncIterable<Snapshot<Row>> {
   }
 }
 
-/** A listener that throws neither stops the others nor goes unnoticed. */
-function tell<Row>(listener: (snapshot: Snapshot<Row>) => void, snapshot: Snapshot<Row>): void {
-  try {
-    listener(snapshot);
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+/** Not a generator: its `return` would wait for the next snapshot, and keep the subscription as long. */
+function iterated<Row>(
+  subscribe: (tell: (snapshot: Snapshot<Row>) => void) => () => void,
+  signal: AbortSignal | undefined,
+): AsyncIterableIterator<Snapshot<Row>> {
+  type Step = IteratorResult<Snapshot<Row>, undefined>;
+  type Outcome = Step | Promise<never>;
+  const done: Step = { value: undefined, done: true };
+  let newest: Step | null = null;
+  let last: (() => Outcome) | null = null;
+  const waiting: ((outcome: Outcome) => void)[] = [];
+  const finish = (outcome: () => Outcome): void => {
+    if (last === null) {
+      last = outcome;
+      stop();
+      signal?.removeEventListener("abort", aborted);
+      waiting.splice(0).forEach((take) => take(outcome()));
+    }
+  };
+  const aborted = (): void => finish(() => Promise.reject(signal?.reason));
+  const stop = subscribe((snapshot) => {
+    const { error } = snapshot;
+    if (error !== null) {
+      finish(() => Promise.reject(error));
+      return;
+    }
+    newest = { value: snapshot, done: false };
+    const take = waiting.shift();
+    if (take !== undefined) {
+      take(newest);
+      newest = null;
+    }
+  });
+  signal?.addEventListener("abort", aborted);
+  if (signal?.aborted === true) {
+    aborted();
   }
+  return {
+    next: () =>
+      new Promise((resolve) => {
+        const found = newest ?? last?.();
+        newest = null;
+        if (found === undefined) {
+          waiting.push(resolve);
+        } else {
+          resolve(found);
+        }
+      }),
+    return: () => {
+      newest = null;
+      finish(() => done);
+      last = () => done;
+      return Promise.resolve(done);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }

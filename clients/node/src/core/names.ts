@@ -1,6 +1,7 @@
-// The first frame says whom a message is for, without looking into it: "<client>." and then a number for the answer to a
-// request, or "s" and a number for a push of a subscription. The main process gives each window a client number, so that
-// many windows share one connection and it routes their frames by these few bytes alone.
+// The first frame says whom a message is for, without looking into it: "<client>.<secret>." and then a number for the answer
+// to a request, or "s" and a number for a push of a subscription. The main process gives each window a client number, so that
+// many windows share one connection and it routes their frames by these few bytes alone. The secret is what keeps a window
+// from naming another's subscriptions in messages that nobody on the way decodes.
 
 const DOT = 0x2e;
 const LETTER_S = 0x73;
@@ -24,9 +25,9 @@ export function textOf(bytes: Uint8Array): string {
   return text;
 }
 
-/** What the names of one client begin with. */
-export function prefixOf(client: number): string {
-  return `${client}.`;
+/** What the names of one client begin with. secret: without a dot. */
+export function prefixOf(client: number, secret: string): string {
+  return `${client}.${secret}.`;
 }
 
 /** The name of a subscription. */
@@ -40,9 +41,24 @@ export function clientOf(first: Uint8Array): number {
   return at < 1 ? -1 : digits(first, 0, at);
 }
 
+/** Whether a first frame begins with this prefix. */
+export function beginsWith(first: Uint8Array, prefix: Uint8Array): boolean {
+  for (let at = 0; at < prefix.length; at++) {
+    if (first[at] !== prefix[at]) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /** Whether the rest of a first frame names a subscription. */
 export function namesSubscription(first: Uint8Array, prefixLength: number): boolean {
   return first[prefixLength] === LETTER_S;
+}
+
+/** Likewise where the prefix is not known any more. */
+export function namesSomeSubscription(first: Uint8Array): boolean {
+  return namesSubscription(first, first.lastIndexOf(DOT) + 1);
 }
 
 /** The number of a request or subscription; -1 if there is none. */

@@ -14,7 +14,7 @@ export interface PortLike {
 }
 
 /** Grows when the items change; both ends come from one installation, so a difference is a mistake in bundling. */
-export const PORT_VERSION = 1;
+export const PORT_VERSION = 2;
 
 export interface Hello {
   readonly keepdb: number;
@@ -28,7 +28,7 @@ export type ToMain =
   | readonly ["tell", service: string, body: Uint8Array]
   | readonly ["commit", request: CommitRequest]
   | readonly ["cancel", id: Uint8Array]
-  | readonly ["hold", service: string, sub: string]
+  | readonly ["hold", service: string, sub: string, epoch: string]
   | readonly ["release", service: string, sub: string]
   | readonly ["bye"];
 
@@ -36,6 +36,7 @@ export type ToMain =
 export type ToWindow =
   | readonly ["frame", service: string, first: Uint8Array, body: Uint8Array]
   | readonly ["service", service: string, epoch: string | null, lost: boolean]
+  | readonly ["services", names: readonly string[]]
   | readonly ["end", error: ErrorParts];
 
 /** What a window is told when the main process lets go of its port. */
@@ -61,6 +62,7 @@ export function listen(port: PortLike, onMessage: (data: unknown) => void, onClo
 export class PortChannel implements Channel {
   readonly services: readonly string[];
   readonly prefix: string;
+  onServices: Channel["onServices"] = () => undefined;
   onFrame: Channel["onFrame"] = () => undefined;
   onService: Channel["onService"] = () => undefined;
   onEnd: Channel["onEnd"] = () => undefined;
@@ -90,8 +92,8 @@ export class PortChannel implements Channel {
     this.#send(["cancel", id]);
   }
 
-  hold(service: string, sub: string): void {
-    this.#send(["hold", service, sub]);
+  hold(service: string, sub: string, epoch: string): void {
+    this.#send(["hold", service, sub, epoch]);
   }
 
   release(service: string, sub: string): void {
@@ -114,6 +116,8 @@ export class PortChannel implements Channel {
         this.onFrame(item[1], item[2], item[3]);
       } else if (item[0] === "service") {
         this.onService(item[1], item[2], item[3]);
+      } else if (item[0] === "services") {
+        this.onServices(item[1]);
       } else {
         this.onEnd(item[1]);
       }

@@ -1,6 +1,7 @@
 // Queries as immutable values: every method returns a new query, nothing is sent before `get` or `live`.
 
 import type { Complete, Explanation, Query as WireQuery } from "../generated/wire.js";
+import { KeepDBError } from "./errors.js";
 import type { Plan } from "./feed.js";
 import type { LiveQuery } from "./live.js";
 import type { CallOptions } from "./requests.js";
@@ -185,14 +186,31 @@ type Filter = Readonly<Record<string, unknown>>;
 type Aggregates = NonNullable<WireQuery["aggregates"]>;
 
 function both(one: Filter | undefined, other: Filter): Filter {
+  refuseUndefined(other);
   return one === undefined ? other : { and: [one, other] };
+}
+
+/** An undefined left out, as in data, would make a filter match more than was meant. Throws KeepDBError `query_bad_value`. */
+export function refuseUndefined(value: unknown, path = ""): void {
+  if (value === undefined) {
+    throw new KeepDBError({
+      code: "query_bad_value",
+      message: `The value of ${path} is undefined.`,
+      fix: "Give a value, null to compare with, or leave the member out.",
+    });
+  }
+  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
+    for (const [name, part] of Object.entries(value)) {
+      refuseUndefined(part, path === "" ? name : `${path}.${name}`);
+    }
+  }
 }
 
 /** JSON with sorted names, so that equal queries read the same however they were written. */
 function stable(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) => {
-    if (typeof part === "bigint") {
-      return { bigint: String(part) };
+    if (typeof part === "bigint" || (typeof part === "number" && !Number.isFinite(part))) {
+      return { [typeof part]: String(part) };
     }
     if (typeof part !== "object" || part === null || Array.isArray(part)) {
       return part;

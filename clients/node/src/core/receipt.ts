@@ -1,6 +1,7 @@
 // What a commit returns: a receipt whose stages can be awaited.
 
 import type { Receipt as WireReceipt } from "../generated/wire.js";
+import type { CallOptions } from "./requests.js";
 
 /** `logged`: in the log, as durable as asked. `materialized`: reads see it. */
 export type Stage = "logged" | "materialized";
@@ -18,11 +19,14 @@ export interface Receipt {
   /** It had been carried out before: this is its first receipt. */
   readonly duplicate: boolean;
   /** Wait until it has come this far. */
-  reached(stage: Stage): Promise<void>;
+  reached(stage: Stage, options?: CallOptions): Promise<void>;
 }
 
 /** A receipt off the wire. awaitSeq: wait until reads see this position. */
-export function receiptOf(message: WireReceipt, awaitSeq: (seq: number) => Promise<void>): Receipt {
+export function receiptOf(
+  message: WireReceipt,
+  awaitSeq: (seq: number, options: CallOptions | undefined) => Promise<unknown>,
+): Receipt {
   const { seqFirst, seqLast, ids, at, stage = "materialized", duplicate = false } = message;
   return {
     seqFirst,
@@ -31,9 +35,9 @@ export function receiptOf(message: WireReceipt, awaitSeq: (seq: number) => Promi
     at,
     stage,
     duplicate,
-    reached: async (wanted) => {
+    reached: async (wanted, options) => {
       if (wanted === "materialized" && stage === "logged") {
-        await awaitSeq(seqLast);
+        await awaitSeq(seqLast, options);
       }
     },
   };

@@ -1,19 +1,23 @@
 // Requests on their way: ids, deadlines, abort signals, and sending again.
 //
-// Everything that goes through here is safe to send twice, so whatever stays unanswered is sent again with growing pauses
-// until its deadline: a restarted service loses nothing. One timer serves all requests, because thousands may be waiting.
+// Everything that is sent from here is safe to send twice, so whatever stays unanswered is sent again with growing pauses
+// until its deadline: a restarted service loses nothing. Commits are entrusted to the main process, which does that for all
+// windows and answers in the end, whatever happened. One timer serves all requests, because thousands may be waiting.
 
 import type { Answer } from "../generated/wire.js";
+import { Alarm, TIMER_MS_MAX } from "./alarm.js";
 import type { Channel } from "./channel.js";
 import { decode, encode } from "./codec.js";
-import { KeepDBError, protocolError } from "./errors.js";
+import { KeepDBError, protocolError, usage } from "./errors.js";
 import { bytesOf, numberOf } from "./names.js";
-import { PASSING, RESEND_MS, ResendClock } from "./resending.js";
+import { RESEND_MS, ResendClock } from "./resending.js";
 
 /** How long a call waits if it does not say otherwise: longer than any service needs to be restarted. */
-export const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 /** Requests of one database object under way at once; past that they are refused with `busy`. */
-export const IN_FLIGHT_MAX = 16_384;
+const IN_FLIGHT_MAX = 16_384;
+/** Refusals that only mean "not at this moment": the request is repeated as it is. */
+const PASSING: ReadonlySet<string> = new Set(["outcome_unknown", "peer_silent", "peer_unknown"]);
 
 export interface CallOptions {
   /** Stop waiting. A commit that was sent may have been carried out all the same. */
@@ -25,19 +29,26 @@ export interface CallOptions {
 /** Where a request goes; a function chooses anew for every sending. */
 export type Target = string | (() => string);
 
-type Settle<T> = (value: T) => void;
+type AnswerOf<T extends Answer["type"]> = Extract<Answer, { type: T }>;
 
-interface Pending {
-  readonly name: Uint8Array;
+/** What is sent again until its deadline. */
+interface Sending {
   readonly target: Target;
   /** Where it was sent last. */
   service: string;
-  /** null: somebody else sends it again. */
-  readonly body: Uint8Array | null;
+  readonly body: Uint8Array;
   readonly clock: ResendClock;
   readonly deadline: number;
-  readonly resolve: Settle<Answer>;
-  readonly reject: Settle<unknown>;
+}
+
+interface Pending {
+  readonly name: Uint8Array;
+  /** null: entrusted to somebody else. */
+  readonly sending: Sending | null;
+  /** Types of answers that it can have. */
+  readonly answers: readonly string[];
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
   readonly onAbort: (() => void) | undefined;
 }
@@ -47,66 +58,63 @@ export class Requests {
   readonly #pending = new Map<number, Pending>();
   /** When each service answered last. */
   readonly #answered = new Map<string, number>();
+  readonly #alarm = new Alarm(() => this.#sweep());
   #last = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #wakesAt = Infinity;
   #ended: KeepDBError | null = null;
 
   constructor(channel: Channel) {
     this.#channel = channel;
   }
 
-  /** Send a message and wait for an answer of this type. Rejects with KeepDBError, or with the signal's reason. */
+  /** Send a message and wait for an answer of these types. Rejects with KeepDBError, or with the signal's reason. */
   ask<T extends Answer["type"]>(
     target: Target,
     message: object,
-    answer: T,
+    answers: readonly T[],
     options: CallOptions = {},
-  ): Promise<Extract<Answer, { type: T }>> {
+  ): Promise<AnswerOf<T>> {
     return new Promise((resolve, reject) => {
-      this.start(target, message, options, expecting(target, answer, resolve, reject), reject);
+      this.start(target, message, answers, options, resolve, reject);
     });
   }
 
   /** As `ask`, with callbacks that run before the frame behind the answer is looked at. Returns how to give up. */
-  start(
+  start<T extends Answer["type"]>(
     target: Target,
     message: object,
+    answers: readonly T[],
     options: CallOptions,
-    resolve: Settle<Answer>,
-    reject: Settle<unknown>,
+    resolve: (answer: AnswerOf<T>) => void,
+    reject: (reason: unknown) => void,
   ): () => void {
-    const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
-    let body: Uint8Array;
+    let number: number | null = null;
     try {
-      body = encode({ ...message, budgetMs: budgetOf(timeoutMs) });
+      const timeoutMs = checkedTimeout(options);
+      const body = encode({ ...message, budgetMs: Math.min(600_000, Math.ceil(timeoutMs)) });
+      const now = performance.now();
+      const service = chosen(target);
+      const sending = { target, service, body, clock: new ResendClock(), deadline: now + timeoutMs };
+      sending.clock.sent(now);
+      const pending = this.#enter(sending, answers, options.signal, resolve as Pending["resolve"], reject);
+      number = this.#last;
+      this.#alarm.by(Math.min(sending.deadline, sending.clock.due));
+      this.#channel.request(service, pending.name, body);
     } catch (error) {
       reject(error);
-      return () => undefined;
     }
-    const number = this.#enter(target, body, timeoutMs, options.signal, resolve, reject);
-    const pending = this.#pending.get(number);
-    if (pending !== undefined) {
-      this.#channel.request(pending.service, pending.name, body);
-    }
-    return () => this.#give(number);
+    return () => number !== null && this.#give(number);
   }
 
-  /** Hand a request to somebody else who sends it, again too; `send` is given its id. */
+  /** Hand a request to somebody else, who answers in time whatever happens; `send` is given its id. */
   entrust<T extends Answer["type"]>(
-    service: string,
     answer: T,
     options: CallOptions,
     send: (id: Uint8Array, timeoutMs: number) => void,
-  ): Promise<Extract<Answer, { type: T }>> {
-    const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+  ): Promise<AnswerOf<T>> {
     return new Promise((resolve, reject) => {
-      const settle = expecting(service, answer, resolve, reject);
-      const number = this.#enter(service, null, timeoutMs, options.signal, settle, reject);
-      const pending = this.#pending.get(number);
-      if (pending !== undefined) {
-        send(pending.name, timeoutMs);
-      }
+      const timeoutMs = checkedTimeout(options);
+      const pending = this.#enter(null, [answer], options.signal, resolve as Pending["resolve"], reject);
+      send(pending.name, timeoutMs);
     });
   }
 
@@ -119,54 +127,52 @@ export class Requests {
       return;
     }
     const message = decode(body) as Answer;
-    if (message.type === "refused") {
-      if (pending.body !== null && PASSING.has(message.code)) {
-        pending.clock.refusedForNow();
-        this.#wake(pending.clock.due);
-        return;
-      }
-      this.#leave(number, pending);
-      pending.reject(new KeepDBError(message));
+    const { sending } = pending;
+    if (message.type === "refused" && sending !== null && PASSING.has(message.code)) {
+      sending.clock.refusedForNow();
+      this.#alarm.by(sending.clock.due);
       return;
     }
     this.#leave(number, pending);
-    pending.resolve(message);
+    if (pending.answers.includes(message.type)) {
+      pending.resolve(message);
+    } else {
+      pending.reject(message.type === "refused" ? new KeepDBError(message) : protocolError(service, message.type));
+    }
   }
 
-  /** Refuse what waits and whatever comes. */
-  end(error: KeepDBError): void {
+  /** Refuse whatever comes and what waits; entrusted: the error for what may have been carried out. */
+  end(error: KeepDBError, entrusted: KeepDBError): void {
     this.#ended ??= error;
+    this.#alarm.off();
     for (const [number, pending] of [...this.#pending]) {
       this.#leave(number, pending);
-      pending.reject(error);
+      pending.reject(pending.sending === null ? entrusted : error);
     }
   }
 
+  /** Throws KeepDBError, or the signal's reason, if it may not. */
   #enter(
-    target: Target,
-    body: Uint8Array | null,
-    timeoutMs: number,
+    sending: Sending | null,
+    answers: readonly string[],
     signal: AbortSignal | undefined,
-    resolve: Settle<Answer>,
-    reject: Settle<unknown>,
-  ): number {
-    const refusal = this.#ended ?? (this.#pending.size >= IN_FLIGHT_MAX ? tooMany() : null);
-    if (refusal !== null || signal?.aborted === true) {
-      reject(refusal ?? signal?.reason);
-      return -1;
+    resolve: Pending["resolve"],
+    reject: Pending["reject"],
+  ): Pending {
+    if (this.#ended !== null) {
+      throw this.#ended;
     }
+    if (this.#pending.size >= IN_FLIGHT_MAX) {
+      throw tooMany();
+    }
+    signal?.throwIfAborted();
     const number = ++this.#last;
-    const now = performance.now();
-    const clock = new ResendClock();
-    clock.sent(now);
     const onAbort = signal && (() => this.#give(number, signal.reason));
     signal?.addEventListener("abort", onAbort as () => void, { once: true });
     const name = bytesOf(this.#channel.prefix + number);
-    const deadline = now + timeoutMs;
-    const service = chosen(target);
-    this.#pending.set(number, { name, target, service, body, clock, deadline, resolve, reject, signal, onAbort });
-    this.#wake(Math.min(deadline, body === null ? deadline : clock.due));
-    return number;
+    const pending = { name, sending, answers, resolve, reject, signal, onAbort };
+    this.#pending.set(number, pending);
+    return pending;
   }
 
   /** Stop waiting for a request; with a reason, whoever waits is told. */
@@ -182,87 +188,59 @@ export class Requests {
     }
   }
 
-  #leave(number: number, pending: Pending): void {
+  #leave(number: number, { signal, onAbort }: Pending): void {
     this.#pending.delete(number);
-    if (pending.onAbort !== undefined) {
-      pending.signal?.removeEventListener("abort", pending.onAbort);
+    if (onAbort !== undefined) {
+      signal?.removeEventListener("abort", onAbort);
     }
-    if (this.#pending.size === 0) {
-      // An idle client keeps no timer, so that it does not keep the process alive either.
-      clearTimeout(this.#timer);
-      this.#wakesAt = Infinity;
-    }
-  }
-
-  #wake(at: number): void {
-    if (at >= this.#wakesAt) {
-      return;
-    }
-    clearTimeout(this.#timer);
-    this.#wakesAt = at;
-    this.#timer = setTimeout(() => this.#sweep(), Math.max(0, at - performance.now()) + 1);
   }
 
   /** Send again what is due, give up what is late. */
   #sweep(): void {
-    this.#wakesAt = Infinity;
     const now = performance.now();
     let next = Infinity;
-    for (const [number, pending] of this.#pending) {
-      if (now >= pending.deadline) {
-        this.#give(number, timedOut(pending.target));
+    for (const [number, { name, sending }] of this.#pending) {
+      if (sending === null) {
         continue;
       }
-      next = Math.min(next, pending.deadline);
-      if (pending.body === null) {
+      const { target, body, clock, deadline } = sending;
+      if (now >= deadline) {
+        this.#give(number, timedOut(sending.service));
         continue;
       }
-      if (now < pending.clock.due) {
+      if (now < clock.due) {
         // Not yet.
-      } else if (pending.clock.waitsItsTurn(now, this.#answered.get(pending.service) ?? -Infinity)) {
+      } else if (clock.waitsItsTurn(now, this.#answered.get(sending.service) ?? -Infinity)) {
         // Sending it again would only make the queue longer.
-        pending.clock.due = now + RESEND_MS;
+        clock.due = now + RESEND_MS;
       } else {
-        pending.service = chosen(pending.target);
-        this.#channel.request(pending.service, pending.name, pending.body);
-        pending.clock.sent(now);
+        sending.service = chosen(target);
+        this.#channel.request(sending.service, name, body);
+        clock.sent(now);
       }
-      next = Math.min(next, pending.clock.due);
+      next = Math.min(next, deadline, clock.due);
     }
-    if (next < Infinity) {
-      this.#wake(next);
-    }
+    this.#alarm.by(next);
   }
-}
-
-function expecting<T extends Answer["type"]>(
-  target: Target,
-  answer: T,
-  resolve: Settle<Extract<Answer, { type: T }>>,
-  reject: Settle<unknown>,
-): Settle<Answer> {
-  return (found) => {
-    if (found.type === answer) {
-      resolve(found as Extract<Answer, { type: T }>);
-    } else {
-      reject(protocolError(typeof target === "string" ? target : "query", found.type));
-    }
-  };
 }
 
 function chosen(target: Target): string {
   return typeof target === "string" ? target : target();
 }
 
-function budgetOf(timeoutMs: number): number {
-  return Math.max(1, Math.min(600_000, Math.floor(timeoutMs)));
+/** In ms, no more than a timer takes. Throws KeepDBError `usage`. */
+function checkedTimeout({ timeoutMs = TIMEOUT_MS }: CallOptions): number {
+  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
+    throw usage(`timeoutMs is ${String(timeoutMs)}.`, "Give a positive number of ms, or leave it out.");
+  }
+  return Math.min(timeoutMs, TIMER_MS_MAX);
 }
 
-function timedOut(target: Target): KeepDBError {
+function timedOut(service: string): KeepDBError {
   return new KeepDBError({
     code: "timeout",
-    message: `The ${typeof target === "string" ? target : "query"} service did not answer in time.`,
-    fix: "Try again with a longer timeoutMs. A commit may have been carried out: give it an idempotencyKey and repeat it.",
+    message: `The ${service} service did not answer in time.`,
+    fix: "Try again with a longer timeoutMs.",
     retryable: true,
   });
 }

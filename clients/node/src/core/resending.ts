@@ -10,9 +10,6 @@ const RESEND_MS_MAX = 1_000;
 /** First pause after a passing refusal; it grows likewise, because a restart takes 100 ms or a minute. */
 const PASSING_MS = 10;
 
-/** Refusals that only mean "not at this moment": the request is repeated as it is. */
-export const PASSING: ReadonlySet<string> = new Set(["out_of_order", "outcome_unknown", "peer_silent", "peer_unknown"]);
-
 /** due: when whatever follows this clock is sent again, in ms of `performance.now()`. */
 export class ResendClock {
   due = 0;

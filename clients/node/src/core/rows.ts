@@ -15,7 +15,13 @@ export function toRow(columns: readonly string[], row: unknown): RowObject {
   const values = row as readonly unknown[];
   const made: RowObject = {};
   for (let at = 0; at < columns.length; at++) {
-    made[columns[at] as string] = values[at];
+    const name = columns[at] as string;
+    if (name === "__proto__") {
+      // Assigning would set the row's prototype instead.
+      Object.defineProperty(made, name, { value: values[at], enumerable: true, configurable: true, writable: true });
+    } else {
+      made[name] = values[at];
+    }
   }
   return made;
 }

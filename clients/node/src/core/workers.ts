@@ -1,12 +1,12 @@
 // Which query service answers a read: they take turns, and those that are known to be away are passed over.
 
 export class Workers {
-  readonly #names: readonly string[];
+  #names: readonly string[] = [];
   readonly #away = new Set<string>();
   #turn = 0;
 
   constructor(services: readonly string[]) {
-    this.#names = services.filter((name) => name.startsWith("query-")).sort();
+    this.onServices(services);
   }
 
   /** The next one in turn; bound, so that it can be handed on. */
@@ -19,6 +19,16 @@ export class Workers {
     }
     return this.#names[this.#turn++ % this.#names.length] ?? "query-1";
   };
+
+  /** There are these services now. */
+  onServices(services: readonly string[]): void {
+    this.#names = services.filter((name) => name.startsWith("query-")).sort();
+    for (const name of this.#away) {
+      if (!this.#names.includes(name)) {
+        this.#away.delete(name);
+      }
+    }
+  }
 
   onService(service: string, isThere: boolean): void {
     if (isThere) {

@@ -1,6 +1,7 @@
 // Serves one window over a MessagePort: frames go through as the bytes they are. A window is not trusted to keep to the form:
 // one that does not is disconnected, and cannot bring the main process down.
 
+import { TIMER_MS_MAX } from "../core/alarm.js";
 import type { ErrorParts } from "../core/errors.js";
 import {
   DISCONNECTED,
@@ -15,6 +16,14 @@ import type { Seat } from "./seat.js";
 
 /** Connect a port to a seat. Returns how to stop. */
 export function bridge(port: PortLike, seat: Seat): () => void {
+  if (seat.ended !== null) {
+    // Not even a greeting: nothing would ever be answered.
+    const items: ToWindow[] = [["end", seat.ended]];
+    port.postMessage(items);
+    seat.close();
+    port.close?.();
+    return () => undefined;
+  }
   let outgoing: ToWindow[] = [];
   let isOpen = true;
 
@@ -46,6 +55,7 @@ export function bridge(port: PortLike, seat: Seat): () => void {
 
   seat.onFrame = (service, first, body) => send(["frame", service, plain(first), plain(body)]);
   seat.onService = (service, epoch, lost) => send(["service", service, epoch, lost]);
+  seat.onServices = (names) => send(["services", names]);
   seat.onEnd = end;
   listen(
     port,
@@ -94,7 +104,7 @@ function take(seat: Seat, item: unknown): boolean {
       seat.cancel(item[1]);
       break;
     case "hold":
-      seat.hold(item[1], item[2]);
+      seat.hold(item[1], item[2], item[3]);
       break;
     case "release":
       seat.release(item[1], item[2]);
@@ -109,7 +119,7 @@ const FORMS: Readonly<Record<string, readonly ((value: unknown) => boolean)[]>> 
   tell: [isText, isBytes],
   commit: [isCommit],
   cancel: [isBytes],
-  hold: [isText, isText],
+  hold: [isText, isText, isText],
   release: [isText, isText],
 };
 
@@ -132,7 +142,9 @@ function isCommit(value: unknown): boolean {
     isBytes(events) &&
     (durability === "disk" || durability === "os") &&
     (idempotencyKey === null || isText(idempotencyKey)) &&
-    Number.isFinite(timeoutMs)
+    typeof timeoutMs === "number" &&
+    timeoutMs > 0 &&
+    timeoutMs <= TIMER_MS_MAX
   );
 }
 

@@ -1,23 +1,34 @@
 // Commits of all windows: numbered 1, 2, 3 … under one client id, sent in that order over one connection, and sent again
-// until they are answered, also across a restart of the writer or of the whole database. The writer carries out each number
-// once, so nothing is doubled and nothing is lost silently.
+// until they are answered for good, also across a restart of the writer or of the whole database. The writer carries out each
+// number once, so nothing is doubled and nothing is lost silently. Every commit is answered here, in time: where the last
+// word was not heard, with `timeout`.
 
 import { randomBytes } from "node:crypto";
 
+import { Alarm } from "../core/alarm.js";
 import type { CommitRequest } from "../core/channel.js";
 import { decode, encode } from "../core/codec.js";
 import { bytesOf, textOf } from "../core/names.js";
-import { PASSING, ResendClock } from "../core/resending.js";
+import { RESEND_MS, ResendClock } from "../core/resending.js";
 
 /** First frames of commits: this letter and the commit's number. No window's name begins with a letter. */
 export const COMMIT_NAME = "c";
 const EVENTS_NAME = encode("events");
+/** Bytes that are sent again without a sign of life: they pile up in the queue of a writer that does not read. */
+const RESENT_BYTES_MAX = 16 * 1024 * 1024;
+/** What a commit takes beside its events, about. */
+export const HEAD_BYTES = 200;
 
 interface Waiting {
   readonly name: Uint8Array;
   readonly request: CommitRequest;
   readonly deadline: number;
   readonly answer: (body: Uint8Array) => void;
+  sentAt: number;
+  /** Copies on their way: sent, and not refused for now. Any of them may still be carried out. */
+  copies: number;
+  /** The last refusal for now. */
+  refusal: Uint8Array | null;
 }
 
 export class Committer {
@@ -26,8 +37,9 @@ export class Committer {
   /** By number, ascending: the first key is the lowest number that still waits. */
   readonly #waiting = new Map<number, Waiting>();
   readonly #clock = new ResendClock();
+  readonly #alarm = new Alarm(() => this.#sweep());
   #last = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #resentBytes = 0;
 
   constructor(send: (name: Uint8Array, body: Uint8Array) => void) {
     this.#send = send;
@@ -37,14 +49,16 @@ export class Committer {
   submit(request: CommitRequest, answer: (body: Uint8Array) => void): number {
     const number = ++this.#last;
     const now = performance.now();
-    const waiting = { name: bytesOf(COMMIT_NAME + number), request, deadline: now + request.timeoutMs, answer };
+    const name = bytesOf(COMMIT_NAME + number);
+    const deadline = now + request.timeoutMs;
+    const waiting = { name, request, deadline, answer, sentAt: now, copies: 0, refusal: null };
     if (this.#waiting.size === 0) {
       this.#clock.progressed(now);
       this.#clock.sent(now);
     }
     this.#waiting.set(number, waiting);
-    this.#transmit(number, waiting);
-    this.#arm(now);
+    this.#transmit(number, waiting, now);
+    this.#alarm.by(Math.min(this.#clock.due, deadline));
     return number;
   }
 
@@ -55,29 +69,42 @@ export class Committer {
 
   /** Take in an answer. */
   take(name: Uint8Array, body: Uint8Array): void {
+    this.alive();
     const number = Number(textOf(name.subarray(COMMIT_NAME.length)));
     const waiting = this.#waiting.get(number);
     if (waiting === undefined) {
       return;
     }
-    const now = performance.now();
     const message = decode(body);
-    if (message.type === "refused" && PASSING.has(message.code)) {
+    if (message.type === "refused" && message.retryable === true) {
+      // Of all refusals for now, only this one leaves open whether it was carried out.
+      waiting.copies += message.code === "outcome_unknown" ? Infinity : -1;
+      waiting.refusal = body;
+      waiting.sentAt = -Infinity;
       this.#clock.refusedForNow();
-      this.#arm(now);
+      this.#alarm.by(this.#clock.due);
       return;
     }
+    if (number === this.#waiting.keys().next().value) {
+      // Later ones say nothing about this one: its answer may be lost.
+      this.#clock.progressed(performance.now());
+    }
     this.#waiting.delete(number);
-    this.#clock.progressed(now);
     waiting.answer(body);
   }
 
+  /** The writer reads what it is sent, or a new one does. */
+  alive(): void {
+    this.#resentBytes = 0;
+  }
+
   close(): void {
-    clearTimeout(this.#timer);
+    this.#alarm.off();
     this.#waiting.clear();
   }
 
-  #transmit(number: number, { name, request, deadline }: Waiting): void {
+  #transmit(number: number, waiting: Waiting, now: number): void {
+    const { name, request, deadline } = waiting;
     const [firstUnanswered = number] = this.#waiting.keys();
     const head = encode({
       type: "commit",
@@ -86,7 +113,7 @@ export class Committer {
       firstUnanswered,
       durability: request.durability,
       idempotencyKey: request.idempotencyKey,
-      budgetMs: Math.max(1, Math.min(600_000, Math.floor(deadline - performance.now()))),
+      budgetMs: Math.max(1, Math.min(600_000, Math.floor(deadline - now))),
     });
     // The window has encoded its events already: they become one more member of the map, whose size is in its first byte.
     const body = new Uint8Array(head.length + EVENTS_NAME.length + request.events.length);
@@ -94,30 +121,50 @@ export class Committer {
     body[0] = (head[0] as number) + 1;
     body.set(EVENTS_NAME, head.length);
     body.set(request.events, head.length + EVENTS_NAME.length);
+    waiting.sentAt = now;
+    waiting.copies++;
     this.#send(name, body);
-  }
-
-  /** See that the clock is looked at when it is due, at the latest. */
-  #arm(now: number): void {
-    clearTimeout(this.#timer);
-    if (this.#waiting.size > 0) {
-      this.#timer = setTimeout(() => this.#sweep(), Math.max(1, this.#clock.due - now));
-    }
   }
 
   #sweep(): void {
     const now = performance.now();
-    for (const [number, { deadline }] of this.#waiting) {
-      if (now >= deadline) {
+    const isDue = now >= this.#clock.due;
+    let next = Infinity;
+    for (const [number, waiting] of this.#waiting) {
+      if (now >= waiting.deadline) {
         this.#waiting.delete(number);
+        waiting.answer(outcomeOf(waiting));
+        continue;
+      }
+      next = Math.min(next, waiting.deadline);
+      if (isDue && now - waiting.sentAt >= RESEND_MS && this.#resentBytes < RESENT_BYTES_MAX) {
+        this.#resentBytes += waiting.request.events.length + HEAD_BYTES;
+        this.#transmit(number, waiting, now);
       }
     }
-    if (now >= this.#clock.due) {
-      for (const [number, waiting] of this.#waiting) {
-        this.#transmit(number, waiting);
+    if (this.#waiting.size > 0) {
+      if (isDue) {
+        this.#clock.sent(now);
       }
-      this.#clock.sent(now);
+      this.#alarm.by(Math.min(next, this.#clock.due));
     }
-    this.#arm(now);
   }
+}
+
+/** What a commit is answered whose time is over. */
+function outcomeOf({ request, copies, refusal }: Waiting): Uint8Array {
+  if (copies === 0 && refusal !== null) {
+    // Each copy was refused and left nothing behind: it was not carried out, and will not be.
+    return refusal;
+  }
+  const isNamed = request.idempotencyKey !== null;
+  return encode({
+    type: "refused",
+    code: "timeout",
+    message: `The writer gave no last word within ${request.timeoutMs} ms. The commit may have been carried out.`,
+    fix: isNamed
+      ? "Repeat it with the same idempotencyKey: it is carried out once."
+      : "Look whether it was before you repeat it, or give commits an idempotencyKey, which makes repeating safe.",
+    retryable: isNamed,
+  });
 }

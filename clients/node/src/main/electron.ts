@@ -13,6 +13,15 @@ export interface WebContentsLike {
   on(event: "did-finish-load", listener: () => void): unknown;
   once(event: "destroyed", listener: () => void): unknown;
   isLoading(): boolean;
+  getURL(): string;
+}
+
+/** What `attachWindow` needs, and may be told. */
+export interface AttachOptions {
+  /** Electron's class. */
+  readonly MessageChannelMain: MessageChannelMainLike;
+  /** Whether the page at this address gets a port; default: pages of the same origin as the window's first. */
+  readonly mayConnect?: ((url: string) => boolean) | undefined;
 }
 
 /** Of Electron's MessageChannelMain. */
@@ -22,20 +31,26 @@ export interface MessageChannelMainLike {
 
 /**
  * Give a window a port, now and after every reload. Its page gets it through `@keepdb/client/preload` and calls `connect()`.
- * Returns how to stop.
+ * A page of another origin gets none, unless `mayConnect` says so. Returns how to stop.
  */
 export function attachWindow(
   database: { attach(port: PortLike): () => void },
   webContents: WebContentsLike,
-  electron: { readonly MessageChannelMain: MessageChannelMainLike },
+  { MessageChannelMain, mayConnect }: AttachOptions,
 ): () => void {
   let detach: () => void = () => undefined;
   let isOver = false;
+  let home: string | undefined;
+  const isWelcome = (url: string): boolean => {
+    home ??= originOf(url);
+    return mayConnect?.(url) ?? originOf(url) === home;
+  };
   const give = (): void => {
     // A page that was loaded anew has lost its port.
     detach();
-    if (!isOver) {
-      const { port1, port2 } = new electron.MessageChannelMain();
+    detach = () => undefined;
+    if (!isOver && isWelcome(webContents.getURL())) {
+      const { port1, port2 } = new MessageChannelMain();
       detach = database.attach(port1);
       webContents.postMessage(PORT_CHANNEL, null, [port2 as never]);
     }
@@ -50,4 +65,10 @@ export function attachWindow(
     give();
   }
   return stop;
+}
+
+/** Scheme and host: `URL.origin` is "null" for every scheme that an app registers. */
+function originOf(url: string): string {
+  const { protocol, host } = new URL(url);
+  return `${protocol}//${host}`;
 }

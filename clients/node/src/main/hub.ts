@@ -3,10 +3,11 @@
 // decoded here.
 
 import type { ErrorParts } from "../core/errors.js";
-import { clientOf, namesSubscription, prefixOf, textOf } from "../core/names.js";
+import { clientOf, namesSomeSubscription, textOf } from "../core/names.js";
 import { COMMIT_NAME, Committer } from "./committer.js";
 import type { Link } from "./link.js";
 import { Seat } from "./seat.js";
+import type { Ready } from "./sidecar.js";
 import { PING_NAME, Watch } from "./watch.js";
 
 const [COMMIT, PING] = [COMMIT_NAME.charCodeAt(0), PING_NAME.charCodeAt(0)];
@@ -17,6 +18,8 @@ export class Hub {
   readonly committer: Committer;
   /** Of the database that runs now. */
   services: readonly string[] = [];
+  /** Why nothing is answered any more. */
+  ended: ErrorParts | null = null;
   readonly #seats = new Map<number, Seat>();
   #last = -1;
 
@@ -32,7 +35,12 @@ export class Hub {
       },
     });
     link.onFrame = (service, first, body) => this.#route(service, first, body);
-    link.onConnection = (service, isUp) => this.watch.onConnection(service, isUp);
+    link.onConnection = (service, isUp) => {
+      this.watch.onConnection(service, isUp);
+      if (isUp && service === "writer") {
+        this.committer.alive();
+      }
+    };
   }
 
   /** A seat for the main process itself, or for one more window. */
@@ -43,8 +51,25 @@ export class Hub {
     return seat;
   }
 
+  /** The database runs, for the first time or again. */
+  begin(ready: Ready): void {
+    this.services = Object.keys(ready.endpoints);
+    this.link.open(ready);
+    this.watch.allBack(this.services);
+    for (const seat of this.#seats.values()) {
+      seat.onServices(seat.services);
+    }
+  }
+
+  /** The database process ended, and may be started again. */
+  pause(): void {
+    this.link.shut();
+    this.watch.allGone();
+  }
+
   /** Nothing is answered from now on. */
   end(error: ErrorParts): void {
+    this.ended ??= error;
     for (const seat of [...this.#seats.values()]) {
       seat.onEnd(error);
     }
@@ -56,11 +81,9 @@ export class Hub {
   #route(service: string, first: Uint8Array, body: Uint8Array): void {
     const client = clientOf(first);
     if (client >= 0) {
-      const seat = this.#seats.get(client);
-      if (seat !== undefined) {
-        seat.deliver(service, first, body);
-      } else if (namesSubscription(first, prefixOf(client).length)) {
-        // The window left while this subscription was being made.
+      const isTaken = this.#seats.get(client)?.deliver(service, first, body) ?? false;
+      if (!isTaken && namesSomeSubscription(first)) {
+        // The window left while this subscription was being made, or another speaks under its name.
         this.watch.release(service, textOf(first));
       }
     } else if (first[0] === COMMIT) {

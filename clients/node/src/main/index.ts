@@ -2,7 +2,7 @@
 
 import "./guard.js";
 
-export { attachWindow, type MessageChannelMainLike, type WebContentsLike } from "./electron.js";
+export { type AttachOptions, attachWindow, type MessageChannelMainLike, type WebContentsLike } from "./electron.js";
 export type { DatabaseStatus } from "./keeper.js";
 export type { Launch, Secrets } from "./launch.js";
 export { type CreateOptions, MainDatabase, createDatabase } from "./main-database.js";

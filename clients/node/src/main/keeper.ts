@@ -1,7 +1,7 @@
 // Keeps the database process running: starts it, starts it again when it ends unasked, and gives up when that happens again
 // and again. The same secrets and the same key pair are used for every start.
 
-import { closedError, KeepDBError } from "../core/errors.js";
+import { closedError, KeepDBError, tell } from "../core/errors.js";
 import type { Hub } from "./hub.js";
 import type { Launch } from "./launch.js";
 import { type Ready, Sidecar, type SidecarExit } from "./sidecar.js";
@@ -9,9 +9,10 @@ import { type Ready, Sidecar, type SidecarExit } from "./sidecar.js";
 /** `restarting`: it ended unasked and is being started again. `failed`: given up. */
 export type DatabaseStatus = "starting" | "ready" | "restarting" | "stopped" | "failed";
 
-/** Pauses before the first, second … start after an end, in ms; no more starts than these in a window of time. */
+/** Pauses before the first, second … start after an end, in ms; after as many ends in a row, the next is the last. */
 const PAUSES_MS = [0, 500, 1_000, 2_000, 4_000];
-const WINDOW_MS = 60_000;
+/** Having run for so long, it begins anew with the first pause. */
+const STABLE_MS = 60_000;
 
 export interface KeeperEvents {
   readonly onExit?: ((exit: SidecarExit) => void) | undefined;
@@ -23,9 +24,10 @@ export class Keeper {
   readonly #publicKey: string;
   readonly #hub: Hub;
   readonly #events: KeeperEvents;
-  readonly #ends: number[] = [];
   readonly #closing = new AbortController();
   #status: DatabaseStatus = "starting";
+  #ends = 0;
+  #readyAt = 0;
   #sidecar: Sidecar | null = null;
   #restarting: Promise<void> = Promise.resolve();
 
@@ -68,11 +70,10 @@ export class Keeper {
   async #start(signal: AbortSignal | undefined): Promise<Ready> {
     const { sidecar, ready } = await Sidecar.start(this.#launch, this.#publicKey, signal);
     this.#sidecar = sidecar;
-    this.#hub.services = Object.keys(ready.endpoints);
-    this.#hub.link.open(ready);
-    this.#hub.watch.allBack();
-    this.#become("ready");
+    this.#readyAt = performance.now();
     void sidecar.exited.then((exit) => this.#ended(exit));
+    this.#hub.begin(ready);
+    this.#become("ready");
     return ready;
   }
 
@@ -81,22 +82,19 @@ export class Keeper {
       return;
     }
     this.#become("restarting");
-    this.#hub.link.shut();
-    this.#hub.watch.allGone();
+    this.#hub.pause();
     this.#restarting = this.#restart(exit);
-    this.#events.onExit?.(exit);
+    tell(this.#events.onExit, exit);
   }
 
   async #restart(exit: SidecarExit): Promise<void> {
     const { signal } = this.#closing;
     let reason = exit.error ?? unexpected(exit);
+    if (performance.now() - this.#readyAt >= STABLE_MS) {
+      this.#ends = 0;
+    }
     while (!signal.aborted) {
-      const now = performance.now();
-      this.#ends.push(now);
-      while ((this.#ends[0] ?? now) < now - WINDOW_MS) {
-        this.#ends.shift();
-      }
-      const pauseMs = PAUSES_MS[this.#ends.length - 1];
+      const pauseMs = PAUSES_MS[this.#ends++];
       if (pauseMs === undefined) {
         this.#become("failed");
         this.#hub.end(reason.parts());
@@ -118,7 +116,7 @@ export class Keeper {
     // Stopped is stopped, whatever was under way.
     if (this.#status !== status && this.#status !== "stopped") {
       this.#status = status;
-      this.#events.onStatus?.(status);
+      tell(this.#events.onStatus, status);
     }
   }
 }

@@ -60,7 +60,7 @@ export class MainDatabase<S extends AnySchema = UnknownSchema> extends Database<
 
   /** The processes of the database, as its supervisor sees them. */
   async serverStatus(options?: CallOptions): Promise<Complete<ServerStatus>> {
-    return complete(await this.requests.ask("supervisor", { type: "get_status" }, "status", options));
+    return complete(await this.requests.ask("supervisor", { type: "get_status" }, ["status"], options));
   }
 
   /** Serve a window over its port: there, `connect(port)`. Ends when the port closes, or by the function returned. */
@@ -70,7 +70,10 @@ export class MainDatabase<S extends AnySchema = UnknownSchema> extends Database<
 
   /** Stop the database in order. What is under way is refused with `closed`. */
   override async close(): Promise<void> {
-    await super.close();
-    await this.#keeper.close();
+    try {
+      await super.close();
+    } finally {
+      await this.#keeper.close();
+    }
   }
 }

@@ -1,15 +1,20 @@
 // One window's place in the hub, and the channel of the main process's own database object: what it may have under way, which
 // names it may use, and what has to be tidied up when it goes.
 
+import { randomBytes } from "node:crypto";
+
 import type { Channel, CommitRequest } from "../core/channel.js";
 import { encode } from "../core/codec.js";
 import type { ErrorParts } from "../core/errors.js";
-import { clientOf, namesSubscription, numberOf, prefixOf } from "../core/names.js";
+import { beginsWith, bytesOf, numberOf, prefixOf } from "../core/names.js";
 import { FRAME_BYTES_MAX } from "../generated/wire.js";
+import { HEAD_BYTES } from "./committer.js";
 import type { Hub } from "./hub.js";
 
-/** Requests of one window under way at once; past that they are refused with `busy`. */
-const IN_FLIGHT_MAX = 20_000;
+/** Bytes of an acknowledgement, the only thing there is to tell. */
+const TELL_BYTES_MAX = 1_024;
+/** Nobody guesses so many; six bytes are eight characters. */
+const SECRET_BYTES = 6;
 /** Bytes of one window's commits that are not answered yet. */
 const COMMIT_BYTES_MAX = 64 * 1024 * 1024;
 /** Subscriptions of one window that are remembered; the server allows fewer. */
@@ -19,14 +24,14 @@ const RESERVED = "supervisor";
 
 export class Seat implements Channel {
   readonly prefix: string;
+  onServices: Channel["onServices"] = () => undefined;
   onFrame: Channel["onFrame"] = () => undefined;
   onService: Channel["onService"] = () => undefined;
   onEnd: Channel["onEnd"] = () => undefined;
   readonly #hub: Hub;
-  readonly #number: number;
+  readonly #prefix: Uint8Array;
   readonly #isMain: boolean;
   readonly #leave: () => void;
-  readonly #requests = new Set<number>();
   /** Commits under way: request number to commit number and bytes. */
   readonly #commits = new Map<number, { readonly commit: number; readonly bytes: number }>();
   readonly #subs = new Map<string, string>();
@@ -34,43 +39,47 @@ export class Seat implements Channel {
 
   constructor(hub: Hub, number: number, isMain: boolean, leave: () => void) {
     this.#hub = hub;
-    this.#number = number;
     this.#isMain = isMain;
     this.#leave = leave;
-    this.prefix = prefixOf(number);
+    this.prefix = prefixOf(number, randomBytes(SECRET_BYTES).toString("base64url"));
+    this.#prefix = bytesOf(this.prefix);
   }
 
   get services(): readonly string[] {
     return this.#isMain ? this.#hub.services : this.#hub.services.filter((name) => name !== RESERVED);
   }
 
+  /** Why nothing is answered any more; null as long as the database runs or is to run again. */
+  get ended(): ErrorParts | null {
+    return this.#hub.ended;
+  }
+
   request(service: string, id: Uint8Array, body: Uint8Array): void {
-    const number = this.#admitted(service, id, body.length);
-    if (number >= 0) {
-      this.#requests.add(number);
+    if (this.#admits(service, id, body.length)) {
       this.#hub.link.request(service, id, body);
     }
   }
 
   tell(service: string, body: Uint8Array): void {
-    if (body.length <= FRAME_BYTES_MAX && this.#offers(service)) {
+    if (body.length <= TELL_BYTES_MAX && this.#offers(service)) {
       this.#hub.link.tell(service, body);
     }
   }
 
   commit(request: CommitRequest): void {
-    const bytes = request.events.length;
-    const number = this.#admitted("writer", request.id, bytes);
-    if (number < 0) {
+    const { id, events } = request;
+    const number = numberOf(id, this.prefix.length);
+    if (!this.#admits("writer", id, events.length) || this.#commits.has(number)) {
       return;
     }
+    const bytes = events.length + HEAD_BYTES;
     if (this.#commitBytes + bytes > COMMIT_BYTES_MAX) {
-      this.#refuse("writer", request.id, busy(`Commits of ${this.#commitBytes} bytes`));
+      this.#refuse("writer", id, busy(this.#commitBytes));
       return;
     }
     const commit = this.#hub.committer.submit(request, (body) => {
       this.#settled(number);
-      this.onFrame("writer", request.id, body);
+      this.onFrame("writer", id, body);
     });
     this.#commitBytes += bytes;
     this.#commits.set(number, { commit, bytes });
@@ -78,7 +87,6 @@ export class Seat implements Channel {
 
   cancel(id: Uint8Array): void {
     const number = numberOf(id, this.prefix.length);
-    this.#requests.delete(number);
     const found = this.#commits.get(number);
     if (found !== undefined) {
       this.#settled(number);
@@ -86,10 +94,10 @@ export class Seat implements Channel {
     }
   }
 
-  hold(service: string, sub: string): void {
+  hold(service: string, sub: string, epoch: string): void {
     if (this.#owns(service, sub) && this.#subs.size < SUBSCRIPTIONS_MAX) {
       this.#subs.set(sub, service);
-      this.#hub.watch.hold(service, sub);
+      this.#hub.watch.hold(service, sub, epoch);
     }
   }
 
@@ -108,29 +116,32 @@ export class Seat implements Channel {
     }
     this.#subs.clear();
     this.onFrame = () => undefined;
+    this.onServices = () => undefined;
     this.onService = () => undefined;
     this.onEnd = () => undefined;
   }
 
-  /** An answer or a push for this window. */
-  deliver(service: string, first: Uint8Array, body: Uint8Array): void {
-    if (!namesSubscription(first, this.prefix.length)) {
-      this.#requests.delete(numberOf(first, this.prefix.length));
+  /** An answer or a push that may be for this window; false if it is not. */
+  deliver(service: string, first: Uint8Array, body: Uint8Array): boolean {
+    const isOurs = beginsWith(first, this.#prefix);
+    if (isOurs) {
+      this.onFrame(service, first, body);
     }
-    this.onFrame(service, first, body);
+    return isOurs;
   }
 
-  /** The number of a request that may go on its way; -1: it was refused or is none. */
-  #admitted(service: string, id: Uint8Array, bytes: number): number {
-    const number = numberOf(id, this.prefix.length);
-    if (clientOf(id) !== this.#number || number < 0) {
-      return -1;
+  /** Whether a request may go on its way; otherwise it is refused, or is none. */
+  #admits(service: string, id: Uint8Array, bytes: number): boolean {
+    if (!beginsWith(id, this.#prefix) || numberOf(id, this.prefix.length) < 0) {
+      return false;
     }
     if (!this.#offers(service)) {
       this.#refuse(service, id, {
         code: "service_unknown",
         message: `There is no service ${JSON.stringify(service)} for this window.`,
         fix: `It has ${this.services.join(", ")}.`,
+        // There may have been one before the database was started again.
+        retryable: service !== RESERVED,
       });
     } else if (bytes > FRAME_BYTES_MAX) {
       this.#refuse(service, id, {
@@ -138,12 +149,10 @@ export class Seat implements Channel {
         message: `The message has ${bytes} bytes; allowed are ${FRAME_BYTES_MAX}.`,
         fix: "Split it into several smaller ones.",
       });
-    } else if (this.#requests.size + this.#commits.size >= IN_FLIGHT_MAX && !this.#requests.has(number)) {
-      this.#refuse(service, id, busy(`${IN_FLIGHT_MAX} requests`));
     } else {
-      return number;
+      return true;
     }
-    return -1;
+    return false;
   }
 
   #offers(service: string): boolean {
@@ -164,10 +173,10 @@ export class Seat implements Channel {
   }
 }
 
-function busy(what: string): ErrorParts {
+function busy(bytes: number): ErrorParts {
   return {
     code: "busy",
-    message: `${what} of this window are under way already.`,
+    message: `Commits of ${bytes} bytes of this window are under way already.`,
     fix: "Wait for some of them before sending more.",
     retryable: true,
   };

@@ -1,7 +1,7 @@
 // One run of the database process, from its start to its end. Its standard input is the lifeline: when it closes, because
 // we stop or because we died, the process ends, so it never outlives us.
 
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 import { type ErrorParts, KeepDBError } from "../core/errors.js";
@@ -12,6 +12,8 @@ const START_MS = 30_000;
 const STOP_MS = 15_000;
 /** From SIGTERM to SIGKILL. */
 const TERM_MS = 2_000;
+/** How long its last words are waited for once it has ended: what it started may hold the pipes for ever. */
+const LAST_WORDS_MS = 1_000;
 const STDERR_CHARS_MAX = 64 * 1024;
 const STDERR_LINES_SHOWN = 20;
 
@@ -38,7 +40,8 @@ export interface SidecarExit {
 export class Sidecar {
   /** Resolves when the process has ended; never rejects. */
   readonly exited: Promise<SidecarExit>;
-  readonly #child: ChildProcessWithoutNullStreams;
+  /** Without pipes if it could not be started. */
+  readonly #child: ChildProcess;
   readonly #stopMs: number;
   #stderr = "";
   #failure: ErrorParts | null = null;
@@ -46,6 +49,7 @@ export class Sidecar {
 
   private constructor(launch: Launch, publicKey: string) {
     const [program, ...args] = commandLine(launch);
+    const frame = secretFrame(launch, publicKey);
     this.#stopMs = launch.stopTimeoutMs ?? STOP_MS;
     this.#child = spawn(program, args, {
       stdio: ["pipe", "pipe", "pipe"],
@@ -55,9 +59,8 @@ export class Sidecar {
     this.exited = this.#watch();
     const { stdin } = this.#child;
     // It may end before it has read the frame; how it ended says why.
-    stdin.on("error", () => undefined);
-    const frame = secretFrame(launch, publicKey);
-    stdin.write(frame, () => frame.fill(0));
+    stdin?.on("error", () => undefined);
+    stdin?.write(frame, () => frame.fill(0));
   }
 
   /** Start and wait until it is ready. Rejects with KeepDBError: its own words, or `start_failed`. */
@@ -82,7 +85,7 @@ export class Sidecar {
 
   /** Close the lifeline and wait for the orderly end; past the time limit it is killed. */
   async stop(): Promise<SidecarExit> {
-    this.#child.stdin.end();
+    this.#child.stdin?.end();
     const timers = [
       setTimeout(() => this.#child.kill("SIGTERM"), this.#stopMs),
       setTimeout(() => this.#child.kill("SIGKILL"), this.#stopMs + TERM_MS),
@@ -95,17 +98,20 @@ export class Sidecar {
   }
 
   async #kill(): Promise<void> {
-    this.#child.stdin.destroy();
+    this.#child.stdin?.destroy();
     this.#child.kill("SIGKILL");
     await this.exited;
   }
 
   #watch(): Promise<SidecarExit> {
     const child = this.#child;
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    const { stdout, stderr } = child;
+    stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_CHARS_MAX);
     });
-    createInterface({ input: child.stdout }).on("line", (line) => this.#take(line));
+    if (stdout) {
+      createInterface({ input: stdout }).on("line", (line) => this.#take(line));
+    }
     return new Promise((resolve) => {
       const end = (code: number | null, signal: NodeJS.Signals | null): void => {
         const error = this.#failure && new KeepDBError(this.#failure);
@@ -121,16 +127,30 @@ export class Sidecar {
           end(null, null);
         }
       });
-      // Not `exit`: its last words may still be in the pipes then.
-      child.on("close", end);
+      // Not at once: its last words may still be in the pipes.
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      child.on("exit", (code, signal) => {
+        timer = setTimeout(() => {
+          stdout?.destroy();
+          stderr?.destroy();
+          end(code, signal);
+        }, LAST_WORDS_MS);
+      });
+      child.on("close", (code, signal) => {
+        clearTimeout(timer);
+        end(code, signal);
+      });
     });
   }
 
   #take(text: string): void {
-    let line: Record<string, unknown>;
+    let line: Record<string, unknown> | null;
     try {
-      line = JSON.parse(text) as Record<string, unknown>;
+      line = JSON.parse(text) as Record<string, unknown> | null;
     } catch {
+      return;
+    }
+    if (typeof line !== "object" || line === null) {
       return;
     }
     if (line["event"] === "failed") {

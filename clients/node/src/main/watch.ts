@@ -9,19 +9,25 @@ export const PING_NAME = "p";
 export const UNSUBSCRIBE_NAME = "u";
 
 const PING_MS = 500;
-/** A service that has answered nothing for so long is taken for silent. */
+/** A service that has left a ping unanswered for so long is taken for silent. */
 const SILENT_MS = 2_000;
+const PING = encode({ type: "ping" });
+
+interface Sub {
+  /** Of the service when it was made. */
+  readonly epoch: string;
+  /** The last ping before it was held: that one's answer may not count it yet. */
+  readonly after: number;
+}
 
 interface Watched {
-  /** Subscriptions by name, and in which era they were made. */
-  readonly subs: Map<string, number>;
-  /** Counts the times that what was subscribed before was lost. */
-  era: number;
+  readonly subs: Map<string, Sub>;
   epoch: string | null;
   isThere: boolean;
-  answeredAt: number;
-  /** The ping under way, with how many subscriptions the service must know at least; null if there is none. */
-  ping: { readonly name: string; readonly atLeast: number; hasReleases: boolean } | null;
+  /** The ping under way. */
+  ping: { readonly number: number; readonly sentAt: number } | null;
+  /** It seems to have lost some; or they were given up on its side, which we hear of before the next pong. */
+  isSuspect: boolean;
 }
 
 /** What a watch does with what it finds. */
@@ -40,28 +46,23 @@ export class Watch {
     this.#host = host;
   }
 
-  /** A subscription was made. */
-  hold(service: string, sub: string): void {
+  /** A subscription was made, in this epoch of the service. */
+  hold(service: string, sub: string, epoch: string): void {
     let watched = this.#watched.get(service);
     if (watched === undefined) {
-      const answeredAt = performance.now();
-      watched = { subs: new Map(), era: 0, epoch: null, isThere: true, answeredAt, ping: null };
+      watched = { subs: new Map(), epoch: null, isThere: true, ping: null, isSuspect: false };
       this.#watched.set(service, watched);
       this.#timer ??= setInterval(() => this.#tick(), PING_MS);
     }
-    watched.subs.set(sub, watched.era);
+    watched.subs.set(sub, { epoch, after: this.#last });
   }
 
   /** It is not wanted any more. A service that was replaced meanwhile does not know it: that is answered alike. */
   release(service: string, sub: string): void {
     const watched = this.#watched.get(service);
-    if (watched?.subs.delete(sub) === true) {
-      if (watched.ping !== null) {
-        watched.ping.hasReleases = true;
-      }
-      if (watched.subs.size === 0) {
-        this.#watched.delete(service);
-      }
+    if (watched !== undefined) {
+      watched.subs.delete(sub);
+      this.#forgetUnused(service, watched);
     }
     const name = bytesOf(UNSUBSCRIBE_NAME + ++this.#last);
     this.#host.request(service, name, encode({ type: "unsubscribe", sub }));
@@ -74,8 +75,9 @@ export class Watch {
       return;
     }
     if (isUp) {
-      // Ask at once who is there now.
-      this.#ping(service, watched);
+      // Ask at once who is there now; what it does not know on this connection is lost.
+      watched.isSuspect = true;
+      this.#ping(service, watched, performance.now());
     } else {
       this.#silent(service, watched);
     }
@@ -88,10 +90,14 @@ export class Watch {
     }
   }
 
-  /** The database runs again. */
-  allBack(): void {
+  /** The database runs again, with these services. */
+  allBack(services: readonly string[]): void {
     for (const [service, watched] of this.#watched) {
-      this.#ping(service, watched);
+      if (services.includes(service)) {
+        this.#ping(service, watched, performance.now());
+      } else {
+        this.#watched.delete(service);
+      }
     }
   }
 
@@ -99,59 +105,77 @@ export class Watch {
   take(service: string, name: string, body: Uint8Array): void {
     const watched = this.#watched.get(service);
     const message = decode(body);
-    if (watched?.ping?.name !== name || message.type !== "pong") {
+    const ping = watched?.ping;
+    if (watched === undefined || !ping || name !== PING_NAME + ping.number || message.type !== "pong") {
       return;
     }
-    const { atLeast, hasReleases } = watched.ping;
     watched.ping = null;
-    watched.answeredAt = performance.now();
-    const isReplaced = watched.epoch !== null && watched.epoch !== message.epoch;
-    // Subscriptions that are being made make the service's count higher, never lower.
-    const lost = isReplaced || (message.subscriptions < atLeast && !hasReleases);
-    if (lost) {
-      watched.era++;
+    const { epoch, isThere } = watched;
+    const lost = this.#hasLost(watched, ping.number, message.epoch, message.subscriptions);
+    watched.epoch = message.epoch;
+    watched.isThere = true;
+    if (lost || !isThere || epoch !== message.epoch) {
+      this.#host.announce(service, message.epoch, lost);
     }
-    if (lost || !watched.isThere || watched.epoch === null) {
-      watched.epoch = message.epoch;
-      watched.isThere = true;
-      this.#host.announce(service, message.epoch, lost && !isReplaced);
-    }
+    this.#forgetUnused(service, watched);
   }
 
   close(): void {
     clearInterval(this.#timer);
+    this.#timer = undefined;
     this.#watched.clear();
+  }
+
+  /** Compare what was held before a ping with what its answer knows; what is lost is forgotten until it is held again. */
+  #hasLost(watched: Watched, ping: number, epoch: string, found: number): boolean {
+    const counted = [...watched.subs].filter(([, sub]) => sub.after < ping);
+    const known = counted.filter(([, sub]) => sub.epoch === epoch);
+    // Subscriptions that are being made make the service's count higher, never lower.
+    const isShort = found < known.length;
+    const lost = isShort && watched.isSuspect;
+    watched.isSuspect = isShort && !lost;
+    for (const [name, sub] of counted) {
+      if (lost || sub.epoch !== epoch) {
+        watched.subs.delete(name);
+      }
+    }
+    return lost;
   }
 
   #tick(): void {
     const now = performance.now();
     for (const [service, watched] of this.#watched) {
-      if (now - watched.answeredAt >= SILENT_MS) {
+      const isLate = watched.ping !== null && now - watched.ping.sentAt >= SILENT_MS;
+      if (isLate) {
         this.#silent(service, watched);
       }
-      this.#ping(service, watched);
-    }
-    if (this.#watched.size === 0) {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
+      if (isLate || watched.ping === null) {
+        this.#ping(service, watched, now);
+      }
     }
   }
 
-  /** Send a ping; one that is unanswered yet is not waited for, it may be lost. */
-  #ping(service: string, watched: Watched): void {
-    const name = PING_NAME + ++this.#last;
-    let atLeast = 0;
-    for (const era of watched.subs.values()) {
-      atLeast += era === watched.era ? 1 : 0;
-    }
-    watched.ping = { name, atLeast, hasReleases: false };
-    this.#host.request(service, bytesOf(name), encode({ type: "ping" }));
+  #ping(service: string, watched: Watched, now: number): void {
+    const number = ++this.#last;
+    watched.ping = { number, sentAt: now };
+    this.#host.request(service, bytesOf(PING_NAME + number), PING);
   }
 
   #silent(service: string, watched: Watched): void {
     if (watched.isThere) {
       watched.isThere = false;
       this.#host.announce(service, null, false);
+    }
+  }
+
+  /** A service that is away is watched until it is back: others avoid it until they hear so. */
+  #forgetUnused(service: string, { subs, isThere }: Watched): void {
+    if (subs.size === 0 && isThere) {
+      this.#watched.delete(service);
+    }
+    if (this.#watched.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
     }
   }
 }

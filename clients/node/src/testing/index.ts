@@ -1,5 +1,7 @@
 // For the tests of apps: a real database in a temporary directory, and ports that are linked as a window's are.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import "../main/guard.js";
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -43,8 +45,11 @@ export async function startTestDatabase<S extends AnySchema = UnknownSchema>(
     throw error;
   }
   const close = async (): Promise<void> => {
-    await database.close();
-    await remove();
+    try {
+      await database.close();
+    } finally {
+      await remove();
+    }
   };
   return {
     database,

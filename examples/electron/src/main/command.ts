@@ -9,6 +9,7 @@ import { join } from "node:path";
  */
 export function command(): string[] {
   if (process.env.KEEPDB) return [process.env.KEEPDB];
-  const checkout = join(import.meta.dirname, "../../../.venv/bin/keepdb");
+  const program = process.platform === "win32" ? "Scripts/keepdb.exe" : "bin/keepdb";
+  const checkout = join(import.meta.dirname, "../../../.venv", program);
   return [existsSync(checkout) ? checkout : "keepdb"];
 }
