@@ -6,8 +6,10 @@ import { decode, encode } from "./codec.js";
 import { KeepDBError } from "./errors.js";
 import type { Feeds } from "./feeds.js";
 
-/** Pushes that may be under way before we have taken them in. */
+/** Pushes that may be under way, and how many are acknowledged at once: an ack for each would wake the actor as often as the
+ * changes do. */
 const CREDIT = 16;
+const ACK_EVERY = 8;
 /** First pause after a passing failure; it doubles up to the last. */
 const RETRY_MS = 50;
 const RETRY_MS_MAX = 2_000;
@@ -43,6 +45,7 @@ export class Feed {
   #epoch: string | null = null;
   /** Whether a snapshot came since: diffs before it lead on from another result. */
   #hasBase = false;
+  #unacknowledged = 0;
   /** The service did not reach the position we know; a log that was restored from a backup never will. */
   #isBehind = false;
   /** Counts renewals, so that what belongs to an earlier one is recognised. */
@@ -57,7 +60,7 @@ export class Feed {
     this.#sub = sub;
     this.#sink = sink;
     this.#service = feeds.service();
-    this.#ack = encode({ type: "ack", sub: this.#sub });
+    this.#ack = encode({ type: "ack", sub: this.#sub, count: ACK_EVERY });
   }
 
   stop(): void {
@@ -84,7 +87,10 @@ export class Feed {
       return;
     }
     const push = decode(body) as Push;
-    this.#feeds.channel.tell(service, this.#ack);
+    if (++this.#unacknowledged === ACK_EVERY) {
+      this.#unacknowledged = 0;
+      this.#feeds.channel.tell(service, this.#ack);
+    }
     if (push.type === "snapshot") {
       this.#hasBase = true;
       this.#isBehind = false;
@@ -131,6 +137,7 @@ export class Feed {
     this.#round++;
     this.#epoch = null;
     this.#hasBase = false;
+    this.#unacknowledged = 0;
     clearTimeout(this.#timer);
     this.#cancel?.();
   }
