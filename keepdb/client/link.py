@@ -59,14 +59,6 @@ class Pending:
         self.clock = clock
         self.answer: Message | None = None
         self.given_up = False
-        self.sendings = 0
-
-    def is_passing(self, message: Message) -> bool:
-        """Whether this answer only means "not at this moment", so that the request is sent again. With a copy of it
-        under way, any refusal that may pass is one: the copy may be carried out after all."""
-        if not isinstance(message, Refused) or self.clock is None:
-            return False
-        return message.code in PASSING or (message.retryable and self.sendings > 1)
 
     @property
     def settled(self) -> bool:
@@ -124,7 +116,7 @@ class Link:
                 raise Unavailable(
                     "timeout",
                     f"The {pending.service} service did not answer in time.",
-                    fix="Check `keepdb status`. A commit may have been carried out: look, or use an idempotency key.",
+                    fix="Check `keepdb status`. A commit may have been carried out: send it again to find out.",
                 )
             self.pump(remaining)
         found = pending.answer
@@ -188,7 +180,7 @@ class Link:
         pending = self._pending.get(request_id)
         if pending is None:
             return
-        if pending.clock is not None and pending.is_passing(message):
+        if isinstance(message, Refused) and message.code in PASSING and pending.clock is not None:
             pending.clock.refused_for_now()
             return
         pending.answer = message
@@ -201,7 +193,6 @@ class Link:
 
     def _send(self, request_id: bytes, pending: Pending) -> None:
         self._deliver(pending.service, [request_id, _encoded(pending.make())])
-        pending.sendings += 1
 
     def _deliver(self, service: str, frames: list[bytes]) -> None:
         socket = self._sockets.get(service) or self._connect(service)
